@@ -1,0 +1,12 @@
+//! The registration protocol, as generated from `proto/registration.proto`.
+//!
+//! Who the caller is comes from the transport (its SPIFFE ID), never from a message.
+
+/// Messages, client and server of `meshexpansion.registration.v1`.
+#[expect(clippy::large_enum_variant, reason = "generated code")]
+pub mod v1 {
+    tonic::include_proto!("meshexpansion.registration.v1");
+}
+
+/// Capability of a harness that keeps its stream open on [`v1::Pending`] instead of being refused.
+pub const CAPABILITY_PENDING: &str = "pending";

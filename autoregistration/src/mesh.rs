@@ -1,0 +1,1 @@
+//! Linkerd's destination and policy APIs, answered from a [`crate::view::View`].

@@ -1,0 +1,1 @@
+//! The proxy's environment. Written by the proxy slice.

@@ -1,0 +1,1 @@
+//! The redirect plan. Written by the redirection slice.

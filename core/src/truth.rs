@@ -1,0 +1,1 @@
+//! The truth test of the proxy. Written by the proxy slice.

@@ -1,0 +1,7 @@
+//! The daemon of linkerd-proxy-harness.
+//!
+//! config -> identity -> registration -> proxy -> redirection -> health
+
+pub mod proxy;
+pub mod redirection;
+pub mod report;

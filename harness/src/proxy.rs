@@ -1,0 +1,1 @@
+//! Linkerd's proxy as a child process. Written by the proxy slice.

@@ -1,0 +1,1 @@
+//! The rules on this host. Written by the redirection slice.
