@@ -10,6 +10,25 @@ use ipnet::IpNet;
 
 use crate::names::{DnsName, GroupRef, HostPort, PortRange};
 
+mod build;
+mod edit;
+mod key;
+mod keys;
+mod near;
+mod node;
+mod problem;
+mod reader;
+mod setting;
+mod structure;
+mod value;
+
+pub use self::edit::edit;
+pub use self::key::{Fallback, Key, Kind};
+pub use self::keys::KEYS;
+pub use self::problem::{Problem, Problems};
+pub use self::setting::{Setting, Source, settings};
+pub use self::value::duration;
+
 /// Where the configuration lives.
 pub const PATH: &str = "/var/lib/linkerd/linkerd-proxy-harness.cfg";
 
@@ -151,3 +170,28 @@ pub enum LogFormat {
     /// One JSON object a line.
     Json,
 }
+
+// === impl Config ===
+
+impl Config {
+    /// Reads the text of a configuration; fails with everything that is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, Problems> {
+        build::config(&node::Node::document(text)?)
+    }
+
+    /// Reads the bytes of a file as [`Config::parse`] does.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Problems> {
+        Self::parse(text(bytes)?)
+    }
+}
+
+/// The text of a file; fails with the place where it stops being UTF-8.
+pub fn text(bytes: &[u8]) -> Result<&str, Problems> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        let wrong = format!("is not UTF-8 text, at byte {}", error.valid_up_to());
+        Problem::new("file", None, wrong, node::START_AGAIN).into()
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@
 
 pub mod assignment;
 pub mod config;
+pub mod health;
 pub mod names;
 pub mod probe;
 pub mod proxy_env;

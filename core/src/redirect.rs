@@ -1,1 +1,23 @@
-//! The redirect plan. Written by the redirection slice.
+//! What of this host's traffic goes through the proxy, and the text that makes it so.
+//!
+//! A [`Plan`] is made from the configuration, the proxy's ports, its uid and the [guard rails](GuardRail). It is rendered
+//! to one `iptables-restore --noflush` transaction by [`iptables::apply`], compared with a live `iptables-save` by
+//! [`State::of`], and taken back by [`iptables::withdrawal`] and [`iptables::removal`], which need no plan. Nothing here
+//! touches the host.
+
+pub mod backend;
+mod dump;
+mod guard;
+pub mod iptables;
+mod plan;
+mod ports;
+mod purpose;
+mod rule;
+mod rules;
+mod state;
+
+pub use dump::{RuleCount, foreign_rules};
+pub use guard::{GuardRail, SshdFound};
+pub use plan::{Plan, ProxyPorts};
+pub use rule::{Chain, Family};
+pub use state::{Drift, State};

@@ -1,0 +1,461 @@
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const MINIMAL: &str = r#"{
+  "WorkloadGroup": {"Name": "training-vm", "Namespace": "training"},
+  "Control": {
+    "Address": "linkerd-autoregistration.linkerd.svc.cluster.local.:8081",
+    "ServerId": "linkerd-autoregistration.linkerd.serviceaccount.identity.linkerd.cluster.local"
+  }
+}"#;
+
+/// The minimal configuration with more keys.
+fn with(json: &str) -> String {
+    format!("{},\n{json}}}", MINIMAL.strip_suffix('}').unwrap())
+}
+
+fn parse_with(json: &str) -> Result<Config, Problems> {
+    Config::parse(&with(json))
+}
+
+/// Every problem as `key: value what`, for comparing.
+fn lines(problems: &Problems) -> Vec<String> {
+    problems.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn four_keys_are_enough_and_the_rest_has_the_documented_defaults() {
+    let config = Config::parse(MINIMAL).unwrap();
+    assert_eq!(config.group.to_string(), "training/training-vm");
+    assert_eq!(config.control.address.port(), 8081);
+    assert_eq!(
+        config.identity,
+        Identity {
+            spire_socket: "/tmp/spire-agent/public/api.sock".into(),
+            spiffe_id: None,
+            trust_anchors: None,
+            backoff: Backoff {
+                min: Duration::from_millis(100),
+                max: Duration::from_secs(1),
+                jitter_percent: 10,
+            },
+        }
+    );
+    assert_eq!(
+        config.proxy,
+        Proxy {
+            path: "/var/lib/linkerd/bin/linkerd2-proxy".into(),
+            user_id: None,
+            inbound_listen: "0.0.0.0:4143".parse().unwrap(),
+            outbound_listen: vec!["127.0.0.1:4140".parse().unwrap()],
+            admin_listen: "127.0.0.1:4191".parse().unwrap(),
+            log_level: "warn,linkerd=info,hickory=error".into(),
+            shutdown_grace: Duration::from_secs(30),
+            advertise: vec![],
+        }
+    );
+    let ignored = vec!["4567".parse().unwrap(), "4568".parse().unwrap()];
+    assert_eq!(
+        config.redirect,
+        Redirect {
+            inbound_ports: vec![],
+            inbound_ignore: ignored.clone(),
+            outbound_ignore: ignored,
+            subnets_ignore: vec![],
+            subnets_redirect: vec![],
+            ipv6: false,
+            mode: Mode::Auto,
+            failure_policy: FailurePolicy::Open,
+        }
+    );
+    assert_eq!(config.admin_address, "127.0.0.1:4192".parse().unwrap());
+    assert_eq!(config.dns.min_ttl, Duration::from_secs(10));
+    assert_eq!(config.dns.max_ttl, Duration::from_secs(600));
+    assert_eq!(config.log_level, "info");
+    assert_eq!(config.log_format, LogFormat::Plain);
+}
+
+#[test]
+fn every_documented_key_of_the_commercial_harness_is_understood() {
+    let config = parse_with(
+        r#""ProxyUserID": "997",
+        "PortsToRedirect": ["80", 443, "8000-8100"],
+        "SubnetsToIgnore": ["10.1.2.3/8", "192.0.2.1"],
+        "InboundPortsToIgnore": ["22"], "OutboundPortsToIgnore": [],
+        "IPv6": true, "IPTablesMode": "legacy",
+        "InboundListenAddress": "[::]:4143",
+        "OutboundListenAddresses": ["127.0.0.1:4140", "[::1]:4140"],
+        "AdminAddress": "127.0.0.1:4192",
+        "Identity": {"SpireSocketAddress": "unix:///run/spire.sock",
+                     "Backoff": {"Min": "1s", "Max": "1m30s", "Jitter": "0.25"}},
+        "Dns": {"MinTTL": "0", "MaxTTL": "1h", "ResolvConfPath": "/etc/resolv.conf"},
+        "LogLevel": "info,identity=debug", "LogFormat": "json""#,
+    )
+    .unwrap();
+    assert_eq!(config.proxy.user_id, Some(997));
+    assert_eq!(config.redirect.inbound_ports.len(), 3);
+    let subnets: Vec<_> = config
+        .redirect
+        .subnets_ignore
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(subnets, ["10.0.0.0/8", "192.0.2.1/32"]);
+    assert_eq!(config.redirect.outbound_ignore, []);
+    assert_eq!(config.redirect.mode, Mode::Legacy);
+    assert_eq!(
+        config.identity.spire_socket,
+        PathBuf::from("/run/spire.sock")
+    );
+    assert_eq!(config.identity.backoff.max, Duration::from_secs(90));
+    assert_eq!(config.identity.backoff.jitter_percent, 25);
+    assert_eq!(config.dns.min_ttl, Duration::ZERO);
+    assert_eq!(config.log_format, LogFormat::Json);
+}
+
+#[test]
+fn unset_fields_as_go_writes_them_mean_the_default() {
+    let config = parse_with(
+        r#""SubnetsToIgnore": null, "InboundPortsToIgnore": null, "Dns": {"ResolvConfPath": ""}, "Identity": null"#,
+    );
+    assert_eq!(config, Config::parse(MINIMAL));
+}
+
+#[test]
+fn the_single_outbound_address_of_old_files_is_understood() {
+    let config = parse_with(r#""OutboundListenAddress": "127.0.0.1:5140""#).unwrap();
+    assert_eq!(
+        config.proxy.outbound_listen,
+        ["127.0.0.1:5140".parse().unwrap()]
+    );
+    let both =
+        r#""OutboundListenAddress": "127.0.0.1:1", "OutboundListenAddresses": ["127.0.0.1:2"]"#;
+    let found = lines(&parse_with(both).unwrap_err());
+    assert_eq!(
+        found,
+        [
+            "OutboundListenAddress: \"127.0.0.1:1\" is the old name of OutboundListenAddresses, which is set too"
+        ]
+    );
+}
+
+#[test]
+fn ipv6_alone_gives_listeners_of_both_families() {
+    let config = parse_with(r#""IPv6": true"#).unwrap();
+    assert_eq!(config.proxy.inbound_listen, "[::]:4143".parse().unwrap());
+    assert_eq!(config.proxy.outbound_listen.len(), 2);
+}
+
+#[test]
+fn contradictions_are_refused() {
+    for (json, key) in [
+        (
+            r#""Identity": {"Backoff": {"Min": "2s"}}"#,
+            "Identity.Backoff.Min",
+        ),
+        (
+            r#""Identity": {"Backoff": {"Min": "0"}}"#,
+            "Identity.Backoff.Min",
+        ),
+        (r#""Dns": {"MinTTL": "1h"}"#, "Dns.MinTTL"),
+        (
+            r#""Dns": {"ResolvConfPath": "/run/resolv.conf"}"#,
+            "Dns.ResolvConfPath",
+        ),
+        (
+            r#""OutboundListenAddresses": ["127.0.0.1:1", "127.0.0.2:2"]"#,
+            "OutboundListenAddresses",
+        ),
+        (
+            r#""OutboundListenAddresses": ["127.0.0.1:1", "[::1]:1"]"#,
+            "OutboundListenAddresses",
+        ),
+        (
+            r#""IPv6": true, "OutboundListenAddresses": ["127.0.0.1:1"]"#,
+            "OutboundListenAddresses",
+        ),
+        (
+            r#""IPv6": true, "OutboundListenAddresses": ["[::1]:1"]"#,
+            "OutboundListenAddresses",
+        ),
+        (
+            r#""OutboundListenAddresses": []"#,
+            "OutboundListenAddresses",
+        ),
+        (
+            r#""InboundListenAddress": "[::]:4143""#,
+            "InboundListenAddress",
+        ),
+        (
+            r#""IPv6": true, "InboundListenAddress": "0.0.0.0:4143""#,
+            "InboundListenAddress",
+        ),
+        (r#""InboundListenAddress": "0.0.0.0:4192""#, "AdminAddress"),
+        (
+            r#""ProxyAdminAddress": "127.0.0.1:4140""#,
+            "ProxyAdminAddress",
+        ),
+        (r#""ShutdownGracePeriod": "5m1s""#, "ShutdownGracePeriod"),
+        (r#""IPTablesMode": "nftables""#, "IPTablesMode"),
+        (r#""ProxyUserID": 0"#, "ProxyUserID"),
+        (r#""PortsToRedirect": "80""#, "PortsToRedirect"),
+    ] {
+        let problems = parse_with(json).expect_err(json);
+        let keys: Vec<_> = problems
+            .iter()
+            .map(|problem| problem.key.as_str())
+            .collect();
+        assert_eq!(keys, [key], "{json}: {problems}");
+    }
+}
+
+#[test]
+fn a_group_name_leaves_room_for_the_name_of_its_member() {
+    let text = |length| MINIMAL.replace("training-vm", &"a".repeat(length));
+    assert!(Config::parse(&text(54)).is_ok());
+    let problems = Config::parse(&text(55)).unwrap_err();
+    assert!(
+        lines(&problems)[0].contains("is 55 characters long; at most 54"),
+        "{problems}"
+    );
+}
+
+#[test]
+fn an_empty_file_lacks_exactly_the_required_keys() {
+    let problems = Config::parse("").unwrap_err();
+    assert!(problems.iter().all(Problem::is_missing));
+    let missing: Vec<_> = problems
+        .iter()
+        .map(|problem| problem.key.as_str())
+        .collect();
+    let required = KEYS.iter().filter(|key| key.required());
+    assert_eq!(missing, required.map(|key| key.path).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_file_that_is_not_text_says_where() {
+    let problems = Config::from_bytes(b"{\"a\": \xff}").unwrap_err();
+    assert_eq!(lines(&problems), ["file: is not UTF-8 text, at byte 6"]);
+}
+
+#[test]
+fn every_key_of_the_table_is_read_and_checked() {
+    for key in KEYS {
+        let text = edit(MINIMAL, &[(key.flag, "\u{1}")]).expect_err(key.path);
+        assert!(
+            text.iter().any(|problem| problem.key == key.path),
+            "{}: {text}",
+            key.path
+        );
+    }
+}
+
+#[test]
+fn flags_are_the_kebab_case_of_their_keys_but_for_two_that_people_know() {
+    let plain = |text: &str| text.replace(['-', '.'], "").to_lowercase();
+    let others: Vec<_> = KEYS
+        .iter()
+        .filter(|key| plain(key.flag) != plain(key.path))
+        .map(|key| key.flag)
+        .collect();
+    assert_eq!(others, ["control-plane-address", "control-plane-identity"]);
+    let flags: BTreeSet<_> = KEYS.iter().map(|key| key.flag).collect();
+    assert_eq!(flags.len(), KEYS.len());
+}
+
+#[test]
+fn every_default_is_a_value_that_its_key_takes() {
+    for key in KEYS {
+        for ipv6 in ["true", "false"] {
+            let default = key.default_text(ipv6 == "true").unwrap_or_default();
+            let changes = [("ipv6", ipv6), (key.flag, default)];
+            if key.required() || key.flag == "ipv6" {
+                continue;
+            }
+            let text = edit(MINIMAL, &changes).unwrap_or_else(|problems| panic!("{problems}"));
+            let defaults = edit(MINIMAL, &[("ipv6", ipv6)]).unwrap();
+            assert_eq!(
+                Config::parse(&text),
+                Config::parse(&defaults),
+                "{}",
+                key.path
+            );
+        }
+    }
+}
+
+#[test]
+fn an_edit_changes_its_keys_and_nothing_else() {
+    let before = "{\"LogLevel\": \"warn\", \"Control\": {\"ServerId\": \"a.b\"}, \"IPv6\": false}";
+    let after = edit(
+        before,
+        &[
+            ("--control-plane-address", "a.b.:1"),
+            ("--log-level", "debug"),
+            ("--proxy-user-id", "997"),
+            ("--ports-to-redirect", "80, 443,8000-8100"),
+            ("--identity-backoff-jitter", "0.2"),
+        ],
+    )
+    .unwrap();
+    let expected = r#"{
+  "LogLevel": "debug",
+  "Control": {
+    "ServerId": "a.b",
+    "Address": "a.b.:1"
+  },
+  "IPv6": false,
+  "ProxyUserID": 997,
+  "PortsToRedirect": [
+    "80",
+    "443",
+    "8000-8100"
+  ],
+  "Identity": {
+    "Backoff": {
+      "Jitter": 0.2
+    }
+  }
+}
+"#;
+    assert_eq!(after, expected);
+    let reset = edit(
+        &after,
+        &[("ports-to-redirect", ""), ("identity-backoff-jitter", "")],
+    )
+    .unwrap();
+    assert!(
+        !reset.contains("PortsToRedirect") && !reset.contains("Identity"),
+        "{reset}"
+    );
+}
+
+#[test]
+fn a_new_outbound_list_takes_the_place_of_the_old_single_address() {
+    let before = with(r#""OutboundListenAddress": "127.0.0.1:5140""#);
+    let after = edit(&before, &[("outbound-listen-addresses", "127.0.0.1:6140")]).unwrap();
+    assert!(!after.contains("OutboundListenAddress\""), "{after}");
+    let reset = edit(&before, &[("outbound-listen-addresses", "")]).unwrap();
+    assert_eq!(Config::parse(&reset), Config::parse(MINIMAL));
+}
+
+#[test]
+fn an_edit_may_leave_required_keys_for_later_but_not_empty_them() {
+    assert!(edit("", &[("workload-group-name", "vm")]).is_ok());
+    let problems = edit(MINIMAL, &[("workload-group-name", "")]).unwrap_err();
+    assert!(
+        lines(&problems)
+            .iter()
+            .all(|line| line == "WorkloadGroup.Name: \"\" is empty"),
+        "{problems}"
+    );
+    assert_eq!(problems.iter().count(), 1, "{problems}");
+}
+
+#[test]
+fn settings_tell_where_each_value_comes_from() {
+    let text = r#"{"LogLevel": "warn", "PortsToRedirect": ["80", 443], "IPv6": true}"#;
+    let settings = settings(text).unwrap();
+    let of = |path: &str| {
+        let setting = settings
+            .iter()
+            .find(|setting| setting.key.path == path)
+            .unwrap();
+        (setting.value.as_str(), setting.source.as_str())
+    };
+    assert_eq!(of("LogLevel"), ("warn", "file"));
+    assert_eq!(of("PortsToRedirect"), ("80,443", "file"));
+    assert_eq!(of("InboundListenAddress"), ("[::]:4143", "default"));
+    assert_eq!(
+        of("ProxyUserID"),
+        ("(uid of the user proxyharness)", "default")
+    );
+    assert_eq!(of("Control.Address"), ("", "missing"));
+    assert_eq!(settings.len(), KEYS.len());
+}
+
+/// A JSON text with known and unknown keys, right and wrong values.
+fn any_document() -> impl Strategy<Value = String> {
+    let paths: Vec<_> = KEYS.iter().map(|key| key.path).collect();
+    let values = [
+        "\"80\"",
+        "80",
+        "[\"80\"]",
+        "true",
+        "null",
+        "{}",
+        "\"1s\"",
+        "\"127.0.0.1:1\"",
+        "\"info\"",
+        "[]",
+    ];
+    let entry = (
+        proptest::sample::select(paths),
+        proptest::sample::select(values.to_vec()),
+    );
+    proptest::collection::vec(entry, 0..8).prop_map(|entries| {
+        let mut text = String::from("{");
+        for (index, (path, value)) in entries.iter().enumerate() {
+            let names: Vec<_> = path
+                .split('.')
+                .map(|name| format!("\"{name}\": "))
+                .collect();
+            let comma = if index == 0 { "" } else { "," };
+            text.push_str(comma);
+            text.push_str(&names.join("{"));
+            text.push_str(value);
+            text.push_str(&"}".repeat(path.matches('.').count()));
+        }
+        text + "}"
+    })
+}
+
+fn any_flag() -> impl Strategy<Value = &'static str> {
+    proptest::sample::select(KEYS.iter().map(|key| key.flag).collect::<Vec<_>>())
+}
+
+proptest! {
+    #[test]
+    fn parsing_never_panics(text in ".{0,200}") {
+        prop_assert!(Config::parse(&text).is_err() || settings(&text).is_ok());
+    }
+
+    #[test]
+    fn values_never_panic(flag in any_flag(), value in ".{0,60}") {
+        if let Ok(text) = edit(MINIMAL, &[(flag, &value)]) {
+            prop_assert!(Config::parse(&text).is_ok());
+        }
+    }
+
+    #[test]
+    fn documents_of_every_shape_are_taken_or_refused(text in any_document()) {
+        let shown = settings(&text).unwrap();
+        let missing = shown.iter().any(|setting| setting.source == Source::Missing);
+        prop_assert!(Config::parse(&text).is_err() || !missing);
+    }
+
+    #[test]
+    fn an_edit_of_an_edit_is_the_same_and_resetting_takes_it_back(
+        flag in any_flag(),
+        value in "[0-9a-z.:/,-]{1,24}|true|127\\.0\\.0\\.1:[1-9][0-9]{0,3}|[1-9]s",
+    ) {
+        let base = edit(MINIMAL, &[]).unwrap();
+        if let Ok(once) = edit(&base, &[(flag, &value)]) {
+            Config::parse(&once).unwrap();
+            prop_assert_eq!(&edit(&once, &[(flag, &value)]).unwrap(), &once);
+            if let Ok(back) = edit(&once, &[(flag, "")]) {
+                prop_assert_eq!(back, base);
+            }
+        }
+    }
+
+    #[test]
+    fn durations_are_read_as_written(hours in 0u64..100, minutes in 0u64..60, seconds in 0u64..60, millis in 0u64..1000) {
+        let text = format!("{hours}h{minutes}m{seconds}s{millis}ms");
+        let expected = Duration::from_millis(((hours * 60 + minutes) * 60 + seconds) * 1000 + millis);
+        prop_assert_eq!(duration(&text), Ok(expected));
+    }
+}

@@ -1,0 +1,394 @@
+use std::path::Path;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::grammar::parse_duration;
+use super::*;
+use crate::assignment::{Endpoint, ProxySettings, Timing, Workload, WorkloadPort};
+
+const SPIFFE_ID: &str = "spiffe://root.linkerd.cluster.local/proxy-harness";
+
+const CONFIG: &str = r#"{
+  "WorkloadGroup": { "Name": "training-vm", "Namespace": "training" },
+  "Control": { "Address": "control.example:8081", "ServerId": "control.example" }
+}"#;
+
+fn mk_config() -> Config {
+    Config::parse(CONFIG).unwrap()
+}
+
+fn mk_assignment() -> Assignment {
+    let service = |addr: &str, name: &str| Endpoint {
+        addr: addr.parse().unwrap(),
+        identity: format!("{name}.linkerd.serviceaccount.identity.linkerd.cluster.local"),
+    };
+    Assignment {
+        workload: Workload {
+            namespace: "training".into(),
+            name: "training-vm-7ef4eba0aa".into(),
+            uid: "6f0f6c2e".into(),
+            identity: SPIFFE_ID.into(),
+            server_name: "training-vm-7ef4eba0aa.training.external.identity.linkerd.cluster.local"
+                .into(),
+            ips: vec!["203.0.113.7".parse().unwrap()],
+            ports: vec![
+                WorkloadPort {
+                    name: "web".into(),
+                    port: 8080,
+                },
+                WorkloadPort {
+                    name: String::new(),
+                    port: 80,
+                },
+            ],
+        },
+        probes: Vec::new(),
+        proxy: ProxySettings {
+            trust_anchors_pem: "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+                .into(),
+            cluster_domain: "cluster.local".into(),
+            cluster_networks: ["10.0.0.0/8", "fd00::/8"]
+                .map(|net| net.parse().unwrap())
+                .into(),
+            destination: service(
+                "linkerd-dst-headless.linkerd.svc.cluster.local.:8086",
+                "linkerd-destination",
+            ),
+            policy: service(
+                "linkerd-policy.linkerd.svc.cluster.local.:8090",
+                "linkerd-destination",
+            ),
+            default_inbound_policy: "all-unauthenticated".into(),
+            opaque_ports: "25,587,3306,4444,5432,6379,9300,11211".into(),
+            ipv6: false,
+            extra_env: BTreeMap::new(),
+        },
+        group_generation: 1,
+        config_hash: "00".into(),
+        timing: Timing {
+            heartbeat: Duration::from_secs(10),
+            reconnect_window: Duration::from_secs(10),
+        },
+        controller: "lab".into(),
+    }
+}
+
+fn make(config: &Config, assignment: &Assignment) -> Result<Environment, Refused> {
+    environment(&Inputs {
+        config,
+        assignment,
+        spiffe_id: SPIFFE_ID,
+        host_addresses: &["127.0.0.1", "10.1.0.4", "::1", "fe80::1"].map(|ip| ip.parse().unwrap()),
+        hostname: "vm-training-krc",
+    })
+}
+
+fn with_assignment(change: impl FnOnce(&mut Assignment)) -> Result<Environment, Refused> {
+    let mut assignment = mk_assignment();
+    change(&mut assignment);
+    make(&mk_config(), &assignment)
+}
+
+fn with_extra(extra: &[(&str, &str)]) -> Environment {
+    with_assignment(|assignment| {
+        let owned = extra
+            .iter()
+            .map(|(name, value)| ((*name).into(), (*value).into()));
+        assignment.proxy.extra_env = owned.collect();
+    })
+    .unwrap()
+}
+
+fn problem(change: impl FnOnce(&mut Assignment)) -> String {
+    with_assignment(change).unwrap_err().to_string()
+}
+
+#[test]
+fn the_whole_environment_is_as_reviewed() {
+    let environment = make(&mk_config(), &mk_assignment()).unwrap();
+    assert_eq!(environment.ignored, []);
+    let lines = environment
+        .variables
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"));
+    let text = lines.collect::<Vec<_>>().join("\n") + "\n";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/proxy_env.env");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, &text).unwrap();
+    }
+    assert_eq!(
+        text,
+        std::fs::read_to_string(&path).unwrap(),
+        "refresh with UPDATE_GOLDEN=1"
+    );
+}
+
+#[test]
+fn names_that_break_a_vm_never_appear() {
+    let environment = with_extra(&[
+        ("LINKERD2_PROXY_IDENTITY_LOCAL_NAME", "a.b"),
+        ("LINKERD2_PROXY_IDENTITY_DISABLED", "true"),
+        ("LINKERD2_PROXY_ADMIN_LISTEN_ADDR", "0.0.0.0:4191"),
+        ("LINKERD2_PROXY_TAP_SVC_NAME", "tap.linkerd"),
+        ("LINKERD2_PROXY_TRACE_ATTRIBUTES_PATH", "/etc/shadow"),
+        ("LD_PRELOAD", "/tmp/x.so"),
+    ]);
+    let unchanged = make(&mk_config(), &mk_assignment()).unwrap();
+    assert_eq!(environment.variables, unchanged.variables);
+    assert_eq!(environment.ignored.len(), 6);
+    assert!(
+        environment
+            .ignored
+            .iter()
+            .all(|ignored| ignored.why == Why::NotAllowed)
+    );
+}
+
+#[test]
+fn the_address_list_holds_every_address_once_and_no_loopback() {
+    let environment = with_assignment(|assignment| {
+        assignment.workload.ips = ["10.1.0.4", "::ffff:10.1.0.4", "203.0.113.7"]
+            .map(|ip| ip.parse().unwrap())
+            .into();
+    });
+    let ips = &environment.unwrap().variables["LINKERD2_PROXY_INBOUND_IPS"];
+    assert_eq!(ips, "10.1.0.4,203.0.113.7,fe80::1");
+}
+
+#[test]
+fn what_the_proxy_would_refuse_is_refused_here_all_at_once() {
+    let refused = with_assignment(|assignment| {
+        assignment.workload.server_name = "10.0.0.1".into();
+        assignment.proxy.trust_anchors_pem = "none".into();
+        assignment.proxy.default_inbound_policy = "allow".into();
+        assignment.proxy.opaque_ports = "25,mysql".into();
+        assignment.proxy.cluster_domain = "a b".into();
+        assignment.proxy.cluster_networks.clear();
+        assignment.proxy.policy.identity = "spiffe://x/y".into();
+    });
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.problems().len(), 7, "{refused}");
+}
+
+#[test]
+fn a_controller_on_this_host_is_refused_because_it_would_be_trusted_blindly() {
+    for address in ["127.0.0.1:8086", "[::1]:8086", "localhost.:8086"] {
+        let text = problem(|assignment| {
+            assignment.proxy.destination.addr = address.parse().unwrap();
+        });
+        assert!(text.contains(address) && text.contains("TLS"), "{text}");
+    }
+}
+
+#[test]
+fn without_any_address_nothing_is_started() {
+    let mut assignment = mk_assignment();
+    assignment.workload.ips.clear();
+    let (config, inputs_ips) = (mk_config(), [IpAddr::from([127, 0, 0, 1])]);
+    let refused = environment(&Inputs {
+        config: &config,
+        assignment: &assignment,
+        spiffe_id: SPIFFE_ID,
+        host_addresses: &inputs_ips,
+        hostname: "vm",
+    });
+    assert!(refused.unwrap_err().to_string().contains("address"));
+}
+
+#[test]
+fn values_that_the_kernel_cannot_carry_are_refused() {
+    let text = problem(|assignment| {
+        assignment
+            .proxy
+            .trust_anchors_pem
+            .push_str(&"x".repeat(131_072));
+    });
+    assert!(text.contains("TRUST_ANCHORS is longer"), "{text}");
+    let text = problem(|assignment| assignment.proxy.trust_anchors_pem.push('\0'));
+    assert!(text.contains("zero byte"), "{text}");
+}
+
+#[test]
+fn tokens_survive_hostile_names() {
+    let (config, assignment) = (mk_config(), mk_assignment());
+    let made = environment(&Inputs {
+        config: &config,
+        assignment: &assignment,
+        spiffe_id: SPIFFE_ID,
+        host_addresses: &[],
+        hostname: "a\",\"ns\":\"other",
+    });
+    let made = made.unwrap();
+    let context = &made.variables["LINKERD2_PROXY_DESTINATION_CONTEXT"];
+    let context: serde_json::Value = serde_json::from_str(context).unwrap();
+    assert_eq!(context["ns"], "training");
+}
+
+#[test]
+fn the_mesh_tunes_what_annotations_tune() {
+    let environment = with_extra(&[
+        ("LINKERD2_PROXY_OUTBOUND_CONNECT_TIMEOUT", "3s"),
+        ("LINKERD2_PROXY_CORES", "2"),
+        ("LINKERD2_PROXY_ACCESS_LOG", "json"),
+        ("LINKERD2_PROXY_LOG", "warn,linkerd=debug"),
+    ]);
+    assert_eq!(environment.ignored, []);
+    let variables = environment.variables;
+    assert_eq!(variables["LINKERD2_PROXY_OUTBOUND_CONNECT_TIMEOUT"], "3s");
+    assert_eq!(variables["LINKERD2_PROXY_CORES"], "2");
+    assert_eq!(variables["LINKERD2_PROXY_ACCESS_LOG"], "json");
+    assert_eq!(
+        variables["LINKERD2_PROXY_LOG"],
+        "warn,linkerd=debug,[{headers}]=off,[{request}]=off"
+    );
+}
+
+#[test]
+fn settings_that_the_proxy_cannot_read_are_left_out_and_reported() {
+    let environment = with_extra(&[
+        ("LINKERD2_PROXY_OUTBOUND_CONNECT_TIMEOUT", "1.5s"),
+        ("LINKERD2_PROXY_INBOUND_DETECT_TIMEOUT", "30"),
+        ("LINKERD2_PROXY_CORES", "0"),
+        ("LINKERD2_PROXY_ACCESS_LOG", "yes"),
+    ]);
+    assert_eq!(environment.ignored.len(), 4);
+    assert_eq!(environment.variables, with_extra(&[]).variables);
+    assert!(
+        environment
+            .ignored
+            .iter()
+            .all(|i| matches!(i.why, Why::NotReadable(_)))
+    );
+}
+
+#[test]
+fn stream_limits_out_of_order_are_left_out_together() {
+    let environment = with_extra(&[
+        ("LINKERD2_PROXY_CONTROL_STREAM_INITIAL_TIMEOUT", "10m"),
+        ("LINKERD2_PROXY_CONTROL_STREAM_LIFETIME", "2h"),
+    ]);
+    assert_eq!(environment.variables, with_extra(&[]).variables);
+    assert_eq!(environment.ignored.len(), 2);
+}
+
+#[test]
+fn a_trace_collector_needs_its_name_unless_it_is_local() {
+    let (addr, name) = (
+        "LINKERD2_PROXY_TRACE_COLLECTOR_SVC_ADDR",
+        "LINKERD2_PROXY_TRACE_COLLECTOR_SVC_NAME",
+    );
+    let remote = (addr, "collector.linkerd-jaeger:4317");
+    assert_eq!(with_extra(&[remote]).ignored[0].why, Why::Inconsistent);
+    assert_eq!(
+        with_extra(&[(name, "collector.linkerd")]).ignored[0].why,
+        Why::Inconsistent
+    );
+    assert_eq!(with_extra(&[(addr, "127.0.0.1:4317")]).ignored, []);
+    assert_eq!(
+        with_extra(&[remote, (name, "collector.linkerd")]).ignored,
+        []
+    );
+}
+
+#[test]
+fn the_hosts_log_level_wins_over_the_meshs() {
+    let mut config = mk_config();
+    config.proxy.log_level = "debug".into();
+    let mut assignment = mk_assignment();
+    assignment
+        .proxy
+        .extra_env
+        .insert("LINKERD2_PROXY_LOG".into(), "off".into());
+    let environment = make(&config, &assignment).unwrap();
+    assert_eq!(
+        environment.variables["LINKERD2_PROXY_LOG"],
+        "debug,[{headers}]=off,[{request}]=off"
+    );
+    assert_eq!(environment.ignored[0].why, Why::SetByHost);
+}
+
+#[test]
+fn fixed_values_follow_the_grammar_that_we_ask_of_the_mesh() {
+    let variables = make(&mk_config(), &mk_assignment()).unwrap().variables;
+    for (name, grammar) in ALLOWED {
+        if let Some(value) = variables.get(*name) {
+            assert!(grammar.accepts(value), "{name}={value} is not {grammar}");
+        }
+    }
+}
+
+#[test]
+fn durations_are_read_as_the_proxy_reads_them() {
+    for good in ["0", "0s", "100ms", "30s", "5m", "1h", "2d", " 5s\t"] {
+        assert!(Grammar::Duration.accepts(good), "{good}");
+    }
+    for bad in [
+        "",
+        "1",
+        "1.5s",
+        ".5s",
+        "1 s",
+        "+1s",
+        "-1s",
+        "1y",
+        "1S",
+        "18446744073709551615d",
+    ] {
+        assert!(!Grammar::Duration.accepts(bad), "{bad}");
+    }
+}
+
+#[test]
+fn names_and_addresses_are_read_as_the_proxy_reads_them() {
+    for (grammar, good, bad) in [
+        (Grammar::Name, "a.b.", "10.0.0.1"),
+        (Grammar::Name, "a_b.c", "spiffe://a/b"),
+        (Grammar::Address, "10.0.0.1:80", "10.0.0.555:80"),
+        (Grammar::Address, "[::1]:80", "::1:80"),
+        (Grammar::Address, "a.b.:80", "a.b."),
+        (Grammar::Ports, "80, 443,,1000-2000", "80-79"),
+        (Grammar::Ports, "", "http"),
+        (Grammar::SpiffeId, "spiffe://a.b/c/d", "spiffe://a.b"),
+        (Grammar::SpiffeId, "spiffe://a/b", "spiffe://a//b"),
+        (Grammar::Policy, "audit", "Audit"),
+        (Grammar::Ratio, "0.5", "0"),
+        (Grammar::Bool, "true", "True"),
+    ] {
+        assert!(grammar.accepts(good), "{good} should be {grammar}");
+        assert!(!grammar.accepts(bad), "{bad} should not be {grammar}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn durations_render_in_the_proxys_grammar(seconds in any::<u64>(), nanos in 0u32..1_000_000_000) {
+        let value = Duration::new(seconds, nanos);
+        let text = duration(value);
+        let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+        prop_assert!(digits.bytes().all(|b| b.is_ascii_digit()), "{}", text);
+        let unit = text.strip_prefix(digits).unwrap();
+        prop_assert!(matches!(unit, "ms" | "s"), "{}", text);
+        let read = parse_duration(&text).unwrap();
+        prop_assert!(read.abs_diff(value) < Duration::from_secs(1));
+        if seconds < u64::MAX / 1000 - 1 {
+            prop_assert!(read >= value, "{} is shorter than {:?}", text, value);
+            prop_assert!(read.abs_diff(value) < Duration::from_millis(1), "{} for {:?}", text, value);
+        }
+    }
+
+    #[test]
+    fn no_setting_of_the_mesh_makes_the_environment_unreadable(
+        names in proptest::collection::vec(0..ALLOWED.len(), 0..20),
+        values in proptest::collection::vec("[ 0-9a-z:.,=-]{0,12}", 20),
+    ) {
+        let extra: Vec<(&str, &str)> =
+            names.iter().zip(&values).map(|(name, value)| (ALLOWED[*name].0, value.as_str())).collect();
+        let environment = with_extra(&extra);
+        for (name, grammar) in ALLOWED {
+            if let Some(value) = environment.variables.get(*name) {
+                prop_assert!(grammar.accepts(value), "{}={}", name, value);
+            }
+        }
+    }
+}

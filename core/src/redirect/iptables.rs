@@ -1,0 +1,122 @@
+//! Texts for `iptables-restore --noflush`: each is one transaction, all or nothing.
+
+use std::fmt::Write as _;
+
+use super::dump::{Dump, words};
+use super::plan::Plan;
+use super::rule::{Chain, Family};
+use super::rules::{jump, rules};
+
+/// The rules as `iptables-save` would print them, without the rest of the table. For people and for golden files.
+pub fn show(plan: &Plan, family: Family) -> String {
+    let mut text = String::from("*nat\n");
+    for chain in Chain::ALL {
+        push(&mut text, format_args!(":{chain} - [0:0]"));
+    }
+    for chain in Chain::ALL {
+        push(
+            &mut text,
+            format_args!("-A {} {}", chain.hook(), jump(chain)),
+        );
+    }
+    push_rules(&mut text, plan, family);
+    text.push_str("COMMIT\n");
+    text
+}
+
+/// The text that makes a host whose table `nat` is `dump` (`iptables-save -t nat`) match the plan.
+///
+/// Declaring a chain makes it or empties it, inside of the transaction, so there is no moment without rules. A jump
+/// that is there once and first is left alone; any other is deleted and one is put in front.
+///
+/// Jumps are deleted by what they say and not by number: when another program changed the table since the dump, the
+/// transaction fails as a whole instead of deleting a rule that is not ours.
+pub fn apply(plan: &Plan, family: Family, dump: &str) -> String {
+    let dump = Dump::parse(dump);
+    let mut text = String::from("*nat\n");
+    for chain in Chain::ALL {
+        push(&mut text, format_args!(":{chain} - [0:0]"));
+    }
+    push_rules(&mut text, plan, family);
+    let in_place: Vec<Chain> = Chain::ALL
+        .into_iter()
+        .filter(|chain| jump_in_place(&dump, *chain))
+        .collect();
+    for (rule, to) in dump.jumps() {
+        if !in_place.contains(&to) {
+            push(&mut text, format_args!("-D {} {}", rule.chain, rule.text));
+        }
+    }
+    for chain in Chain::ALL {
+        if !in_place.contains(&chain) {
+            push(
+                &mut text,
+                format_args!("-I {} 1 {}", chain.hook(), jump(chain)),
+            );
+        }
+    }
+    text.push_str("COMMIT\n");
+    text
+}
+
+/// The text after which nothing is redirected any more: every rule that leads into a chain of ours is deleted. `None` when
+/// there is none.
+///
+/// The chains stay. They see no packet, but their REDIRECT rules keep connection tracking on, and with it the connections
+/// that were redirected before: on a host where nobody else uses it, deleting them breaks those at once (measured).
+pub fn withdrawal(dump: &str) -> Option<String> {
+    transaction(&deleted_jumps(&Dump::parse(dump)))
+}
+
+/// The text that takes everything of ours out of a table `nat` that is `dump` (`iptables-save -t nat`), whatever plan
+/// made it: every rule that leads into a chain of ours, then the chains. `None` when nothing of ours is there.
+///
+/// The kernel's own chains stay, also where our jump made iptables-nft create them: whether they were there before is not
+/// known, `iptables-save` shows no difference, and iptables before 1.8.8 cannot delete them.
+pub fn removal(dump: &str) -> Option<String> {
+    let dump = Dump::parse(dump);
+    let mut text = deleted_jumps(&dump);
+    let chains: Vec<Chain> = Chain::ALL
+        .into_iter()
+        .filter(|chain| dump.has(*chain))
+        .collect();
+    // All are emptied before one is deleted, for one might lead to the other.
+    for chain in &chains {
+        push(&mut text, format_args!("-F {chain}"));
+    }
+    for chain in &chains {
+        push(&mut text, format_args!("-X {chain}"));
+    }
+    transaction(&text)
+}
+
+/// Whether the jump to this chain is there once, as it should be, and first.
+pub(super) fn jump_in_place(dump: &Dump, chain: Chain) -> bool {
+    let once = dump.jumps().filter(|(_, to)| *to == chain).count() == 1;
+    let first = dump.rules(chain.hook()).next();
+    once && first.is_some_and(|rule| rule.words == words(&jump(chain).to_string()))
+}
+
+fn deleted_jumps(dump: &Dump) -> String {
+    let mut text = String::new();
+    for (rule, _) in dump.jumps() {
+        push(&mut text, format_args!("-D {} {}", rule.chain, rule.text));
+    }
+    text
+}
+
+fn transaction(changes: &str) -> Option<String> {
+    (!changes.is_empty()).then(|| format!("*nat\n{changes}COMMIT\n"))
+}
+
+fn push_rules(text: &mut String, plan: &Plan, family: Family) {
+    for chain in Chain::ALL {
+        for rule in rules(plan, family, chain) {
+            push(text, format_args!("-A {chain} {rule}"));
+        }
+    }
+}
+
+fn push(text: &mut String, line: std::fmt::Arguments<'_>) {
+    writeln!(text, "{line}").expect("writing to a string must succeed");
+}
