@@ -1,1 +1,49 @@
-//! The rules on this host. Written by the redirection slice.
+//! The rules on this host: the only part of the daemon that changes its packet filter.
+//!
+//! [`supervise`] owns them while the daemon runs. [`prepare()`] is what needs root before it starts, [`cleanup()`] what must
+//! work after it died. What the rules are is decided in [`linkerd_harness_core::redirect`].
+
+mod cleanup;
+mod error;
+mod exec;
+mod iptables;
+mod legacy;
+mod lock;
+mod modules;
+mod phase;
+mod prepare;
+mod proc_net;
+mod rails;
+pub(crate) mod run_file;
+mod sshd;
+mod supervise;
+mod tools;
+
+use std::future::Future;
+
+use linkerd_harness_core::redirect::{Plan, State};
+
+pub use cleanup::{CleanupErrors, Removed, cleanup};
+pub use error::Error;
+pub use exec::CommandError;
+pub use iptables::Iptables;
+pub use phase::{Phase, Redirection, report};
+pub use prepare::{Prepared, prepare};
+pub use rails::guard_rails;
+pub use supervise::supervise;
+
+/// Where root leaves for the daemon what only root can find out: the unit's `RuntimeDirectory`.
+pub const RUN_DIR: &str = "/run/linkerd-proxy-harness";
+
+/// One way to put a plan's rules on this host. Each method may be called at any time and again.
+pub trait Firewall: Send + Sync {
+    /// Makes the host match the plan: all of it, in one transaction a family, or, on an error, none of it.
+    fn apply(&self, plan: &Plan) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Redirects nothing any more, whoever put rules of ours there. Connections that were redirected go on with the proxy,
+    /// for what keeps them going stays until [`cleanup()`]. Nothing there is no error.
+    fn withdraw(&self) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Compares the host with the plan. Changes nothing.
+    fn state(&self, plan: &Plan) -> impl Future<Output = Result<State, Error>> + Send;
+}

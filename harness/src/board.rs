@@ -1,0 +1,202 @@
+//! The one page on which every component's state stands together, for `/status`, `/ready`, systemd and the log.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use linkerd_harness_core::assignment::Assignment;
+use linkerd_harness_core::config::Config;
+use linkerd_harness_core::health::Health;
+use linkerd_harness_core::status::{Component, State, Status};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use crate::launch::Decision;
+use crate::report::Report;
+use crate::{health, identity, proxy, registration};
+
+/// Everything that the page is made of.
+#[derive(Clone, Debug)]
+pub struct Watched {
+    /// The host's configuration.
+    pub config: Arc<Config>,
+    /// Who we are.
+    pub identity: watch::Receiver<identity::State>,
+    /// The session with autoregistration.
+    pub registration: watch::Receiver<registration::State>,
+    /// What the mesh says.
+    pub assignment: watch::Receiver<Option<Arc<Assignment>>>,
+    /// Whether the proxy should run.
+    pub decision: watch::Receiver<Decision>,
+    /// What the proxy does.
+    pub proxy: watch::Receiver<proxy::State>,
+    /// The rules on this host.
+    pub rules: watch::Receiver<Report>,
+    /// Whether the workload may receive traffic.
+    pub health: watch::Receiver<Health>,
+}
+
+/// The newest report of each component, in the order of the flow.
+struct Reports {
+    identity: Report,
+    registration: Report,
+    proxy: Report,
+    redirection: Report,
+    health: Report,
+}
+
+/// Keeps the page true for as long as the components live.
+pub async fn keep(mut watched: Watched, page: watch::Sender<Arc<Status>>) {
+    loop {
+        update(&page, watched.reports());
+        let alive = tokio::select! {
+            changed = watched.identity.changed() => changed,
+            changed = watched.registration.changed() => changed,
+            changed = watched.assignment.changed() => changed,
+            changed = watched.decision.changed() => changed,
+            changed = watched.proxy.changed() => changed,
+            changed = watched.rules.changed() => changed,
+            changed = watched.health.changed() => changed,
+        };
+        if alive.is_err() {
+            return;
+        }
+    }
+}
+
+impl Watched {
+    fn reports(&mut self) -> Reports {
+        let assigned = self.assignment.borrow_and_update().is_some();
+        let decision = self.decision.borrow_and_update().clone();
+        let proxy = self.proxy.borrow_and_update().clone();
+        Reports {
+            identity: self.identity.borrow_and_update().report(),
+            registration: self
+                .registration
+                .borrow_and_update()
+                .report(&self.config, assigned),
+            proxy: match decision {
+                Decision::Hold(why) if matches!(proxy, proxy::State::Stopped) => why,
+                _ => proxy.report(),
+            },
+            redirection: self.rules.borrow_and_update().clone(),
+            health: health::report(&self.health.borrow_and_update()),
+        }
+    }
+}
+
+/// The page before anything is known.
+pub fn blank(group: String) -> Status {
+    let nothing = || Component {
+        state: State::Waiting,
+        reason: "Starting".to_owned(),
+        message: String::new(),
+        since: now(),
+    };
+    Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        group,
+        meshed: false,
+        identity: nothing(),
+        registration: nothing(),
+        proxy: nothing(),
+        redirection: nothing(),
+        health: nothing(),
+    }
+}
+
+/// Writes the newest reports on the page, with since when each holds, and logs when the VM enters or leaves the mesh.
+fn update(page: &watch::Sender<Arc<Status>>, reports: Reports) {
+    page.send_if_modified(|held| {
+        let mut next = Status::clone(held);
+        let pairs = [
+            (&mut next.identity, reports.identity),
+            (&mut next.registration, reports.registration),
+            (&mut next.proxy, reports.proxy),
+            (&mut next.redirection, reports.redirection),
+            (&mut next.health, reports.health),
+        ];
+        for (component, report) in pairs {
+            replace(component, report);
+        }
+        next.meshed = next
+            .components()
+            .iter()
+            .all(|(_, part)| matches!(part.state, State::Ok | State::Degraded));
+        let changed = next != **held;
+        if next.meshed != held.meshed {
+            if next.meshed {
+                info!(workload = %next.registration.message, "meshed");
+            } else {
+                warn!("no longer meshed: {}", crate::systemd::summary(&next));
+            }
+        }
+        *held = Arc::new(next);
+        changed
+    });
+}
+
+fn replace(component: &mut Component, report: Report) {
+    if component.state != report.state || component.reason != report.reason {
+        component.since = now();
+    }
+    component.state = report.state;
+    report.reason.clone_into(&mut component.reason);
+    component.message = report.message;
+}
+
+fn now() -> String {
+    OffsetDateTime::from(SystemTime::now())
+        .replace_nanosecond(0)
+        .map_or_else(
+            |_| String::new(),
+            |at| at.format(&Rfc3339).unwrap_or_default(),
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mk_reports(state: State) -> Reports {
+        let report = |state| Report::new(state, "Reason", "message");
+        Reports {
+            identity: report(State::Ok),
+            registration: report(state),
+            proxy: report(State::Ok),
+            redirection: report(State::Ok),
+            health: report(State::Ok),
+        }
+    }
+
+    #[test]
+    fn meshed_means_that_no_part_waits_or_failed() {
+        let (page, seen) = watch::channel(Arc::new(blank("training/training-vm".to_owned())));
+        for (state, meshed) in [
+            (State::Ok, true),
+            (State::Degraded, true),
+            (State::Waiting, false),
+            (State::Failed, false),
+        ] {
+            update(&page, mk_reports(state));
+            assert_eq!(seen.borrow().meshed, meshed, "{state:?}");
+        }
+    }
+
+    #[test]
+    fn since_moves_with_state_and_reason_and_not_with_the_words() {
+        let mut component = blank(String::new()).identity;
+        component.since = "before".to_owned();
+        replace(
+            &mut component,
+            Report::new(State::Waiting, "Starting", "other words"),
+        );
+        assert_eq!(
+            (component.since.as_str(), component.message.as_str()),
+            ("before", "other words")
+        );
+        replace(&mut component, Report::new(State::Ok, "Certified", ""));
+        assert_ne!(component.since, "before");
+    }
+}

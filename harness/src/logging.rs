@@ -1,0 +1,102 @@
+//! The log: to stderr, one line an event, fields visible.
+//!
+//! Under systemd each line begins with its priority (sd-daemon(3)), so that `journalctl -p warning` works, and carries no
+//! time, which the journal adds.
+
+use std::fmt;
+use std::io::IsTerminal;
+
+use linkerd_harness_core::config::{Config, LogFormat};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+/// Starts logging as configured. The filter was checked with the configuration; one that the subscriber cannot read after
+/// all acts as `info`.
+pub fn start(config: &Config) {
+    let filter = EnvFilter::try_new(filter(&config.log_level))
+        .unwrap_or_else(|_| EnvFilter::new(filter("info")));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match config.log_format {
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+        LogFormat::Plain if std::env::var_os("JOURNAL_STREAM").is_some() => {
+            builder.event_format(Lines { priority: true }).init()
+        }
+        LogFormat::Plain
+            if std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none() =>
+        {
+            builder
+                .with_timer(tracing_subscriber::fmt::time::uptime())
+                .init();
+        }
+        LogFormat::Plain => builder.event_format(Lines { priority: false }).init(),
+    }
+}
+
+/// A bare level is meant for us and for the proxy's lines, not for every library.
+fn filter(level: &str) -> String {
+    match level.parse::<Level>() {
+        Ok(_) => {
+            format!("warn,linkerd_harness={level},linkerd_proxy_harness={level},proxy={level}")
+        }
+        Err(_) => level.to_owned(),
+    }
+}
+
+struct Lines {
+    priority: bool,
+}
+
+impl<S, N> FormatEvent<S, N> for Lines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let (number, name) = match *event.metadata().level() {
+            Level::ERROR => (3, "ERROR"),
+            Level::WARN => (4, "WARN"),
+            Level::INFO => (6, "INFO"),
+            Level::DEBUG => (7, "DEBUG"),
+            Level::TRACE => (7, "TRACE"),
+        };
+        if self.priority {
+            write!(writer, "<{number}>")?;
+        }
+        write!(writer, "{name} {}: ", component(event.metadata().target()))?;
+        context.format_fields(writer.by_ref(), event)?;
+        writeln!(writer)
+    }
+}
+
+/// `linkerd_harness::identity::check` is of `identity`; other targets are shown as they are.
+fn component(target: &str) -> &str {
+    let inner = target.strip_prefix("linkerd_harness::").unwrap_or(target);
+    inner.split("::").next().unwrap_or(inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_level_is_ours_and_a_filter_is_taken_as_it_is() {
+        assert!(filter("debug").contains("linkerd_harness=debug"));
+        assert_eq!(filter("info,hyper=trace"), "info,hyper=trace");
+    }
+
+    #[test]
+    fn lines_name_the_component() {
+        assert_eq!(component("linkerd_harness::identity::check"), "identity");
+        assert_eq!(component("proxy"), "proxy");
+    }
+}

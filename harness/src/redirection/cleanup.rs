@@ -1,0 +1,122 @@
+//! Takes every rule of ours off the host, with no memory and no configuration: after a crash, at a stop, at a purge.
+
+use std::fmt;
+use std::path::Path;
+
+use linkerd_harness_core::redirect::Family;
+use linkerd_harness_core::redirect::backend::Backend;
+
+use super::error::{Error, Trouble};
+use super::legacy;
+use super::tools::Tools;
+
+/// Where rules were found and removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Removed {
+    /// In which backend.
+    pub backend: Backend,
+    /// Of which family.
+    pub family: Family,
+}
+
+/// Everything that could not be removed; the rest was. Never empty.
+#[derive(Debug)]
+pub struct CleanupErrors(Vec<Error>);
+
+/// Removes every rule of ours from both backends and both families, and says where there were any. Loads no module: of a
+/// legacy table that does not exist nothing can be ours.
+pub async fn cleanup(run_dir: &Path) -> Result<Vec<Removed>, CleanupErrors> {
+    let mut removed = Vec::new();
+    let mut errors = Vec::new();
+    for backend in Backend::ALL {
+        for family in [Family::V4, Family::V6] {
+            match remove(backend, family, run_dir).await {
+                Ok(true) => removed.push(Removed { backend, family }),
+                Ok(false) => {}
+                Err(error) => errors.push(error),
+            }
+        }
+    }
+    if errors.is_empty() {
+        Ok(removed)
+    } else {
+        Err(CleanupErrors(errors))
+    }
+}
+
+/// Removes what is ours of one backend and family. `false` when there was nothing.
+pub(super) async fn remove(
+    backend: Backend,
+    family: Family,
+    run_dir: &Path,
+) -> Result<bool, Error> {
+    let Some(tools) = tools(backend, family, run_dir).await else {
+        return Ok(false);
+    };
+    nothing_where_nothing_can_be(tools.remove().await)
+}
+
+/// Redirects nothing any more through one backend and family. `false` when nothing was.
+pub(super) async fn withdraw(
+    backend: Backend,
+    family: Family,
+    run_dir: &Path,
+) -> Result<bool, Error> {
+    let Some(tools) = tools(backend, family, run_dir).await else {
+        return Ok(false);
+    };
+    nothing_where_nothing_can_be(tools.withdraw().await)
+}
+
+/// The programs, where anything of ours can be: in a legacy table that exists. Without programs we never made rules.
+async fn tools(backend: Backend, family: Family, run_dir: &Path) -> Option<Tools> {
+    let exists = backend == Backend::Nft
+        || legacy::tables(family, run_dir)
+            .iter()
+            .any(|table| table == "nat");
+    if exists {
+        Tools::find(backend, family).await
+    } else {
+        None
+    }
+}
+
+/// Nor can anything of ours be in a kernel without the backend, nor in a table that iptables cannot read.
+fn nothing_where_nothing_can_be(result: Result<bool, Error>) -> Result<bool, Error> {
+    match result {
+        Err(Error::Command {
+            doing: "read",
+            source,
+            ..
+        }) if matches!(
+            Trouble::of(&source),
+            Some(Trouble::Kernel | Trouble::Incompatible)
+        ) =>
+        {
+            Ok(false)
+        }
+        result => result,
+    }
+}
+
+impl fmt::Display for Removed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} rules of iptables-{}", self.family, self.backend)
+    }
+}
+
+impl CleanupErrors {
+    /// The errors.
+    pub fn errors(&self) -> &[Error] {
+        &self.0
+    }
+}
+
+impl fmt::Display for CleanupErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all: Vec<String> = self.0.iter().map(Error::in_full).collect();
+        f.write_str(&all.join("\n"))
+    }
+}
+
+impl std::error::Error for CleanupErrors {}

@@ -1,0 +1,177 @@
+//! What can go wrong with rules, and what to do about it.
+
+use std::io;
+
+use linkerd_harness_core::redirect::Family;
+use linkerd_harness_core::redirect::backend::{Backend, NoBackend};
+
+use super::exec::CommandError;
+
+/// Why rules were not read or changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A program failed. [`Error::hint`] knows the common reasons.
+    #[error("cannot {doing} the {family} rules of iptables-{backend}")]
+    Command {
+        /// `read`, `apply` or `remove`.
+        doing: &'static str,
+        /// Which family.
+        family: Family,
+        /// Which backend.
+        backend: Backend,
+        /// The program's failure.
+        source: CommandError,
+    },
+    /// Nothing to work with.
+    #[error("{none}{}", .why.as_ref().map(|why| format!(": {why}")).unwrap_or_default())]
+    NoBackend {
+        /// What is missing.
+        none: NoBackend,
+        /// What the programs that there are said.
+        why: Option<String>,
+    },
+    /// A family is wanted that this host has no program for.
+    #[error(
+        "no {family} program of iptables-{backend} is installed (try: apt-get install iptables, or IPv6 `false`)"
+    )]
+    NoFamily {
+        /// Which family.
+        family: Family,
+        /// Which backend.
+        backend: Backend,
+    },
+}
+
+/// The common reasons for which iptables fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trouble {
+    NotInstalled,
+    LockFile,
+    LockHeld,
+    Privilege,
+    Incompatible,
+    Kernel,
+}
+
+// === impl Error ===
+
+impl Error {
+    /// What to do about it, for people.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Command { source, .. } => Trouble::of(source).map(Trouble::hint),
+            Self::NoBackend { .. } | Self::NoFamily { .. } => None,
+        }
+    }
+
+    /// The error, its cause and its hint on one line.
+    pub(super) fn in_full(&self) -> String {
+        let error = crate::causes::one_line(self);
+        self.hint()
+            .map_or_else(|| error.clone(), |hint| format!("{error} ({hint})"))
+    }
+}
+
+// === impl Trouble ===
+
+impl Trouble {
+    /// iptables tells its reasons in words only. They serve for hints, and to tell "nothing can be there" in a cleanup.
+    pub(super) fn of(error: &CommandError) -> Option<Self> {
+        let stderr = match error {
+            CommandError::Start { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                return Some(Self::NotInstalled);
+            }
+            CommandError::Failed { stderr, .. } => stderr.as_str(),
+            _ => return None,
+        };
+        let says = |words: &[&str]| words.iter().any(|word| stderr.contains(word));
+        if says(&["open lock file"]) {
+            Some(Self::LockFile)
+        } else if says(&["xtables lock", "Can't lock"]) {
+            Some(Self::LockHeld)
+        } else if says(&[
+            "Permission denied",
+            "Operation not permitted",
+            "must be root",
+        ]) {
+            Some(Self::Privilege)
+        } else if says(&["is incompatible"]) {
+            Some(Self::Incompatible)
+        } else if says(&[
+            "not supported",
+            "do you need to insmod",
+            "Failed to initialize nft",
+            "missing kernel module",
+            "No such file or directory",
+        ]) {
+            Some(Self::Kernel)
+        } else {
+            None
+        }
+    }
+
+    fn hint(self) -> &'static str {
+        match self {
+            Self::NotInstalled => "try: apt-get install iptables",
+            Self::LockFile => {
+                "the daemon's group may not open /run/xtables.lock; try: systemctl restart linkerd-proxy-harness, which sets it right"
+            }
+            Self::LockHeld => {
+                "another program holds the xtables lock; see who: fuser -v /run/xtables.lock"
+            }
+            Self::Privilege => {
+                "CAP_NET_ADMIN and CAP_NET_RAW are needed; start it by its systemd unit or as root"
+            }
+            Self::Incompatible => {
+                "table nat was made with nft in a form that iptables cannot read; try: IPTablesMode `legacy`, or rename that table"
+            }
+            Self::Kernel => {
+                "the kernel lacks support for it; try: modprobe -a nf_tables nft_compat nf_nat xt_REDIRECT xt_owner xt_multiport xt_comment xt_addrtype"
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::ExitStatus;
+
+    use super::*;
+
+    /// What iptables 1.8.9 says.
+    #[test]
+    fn common_reasons_are_known() {
+        for (stderr, trouble) in [
+            (
+                "Fatal: can't open lock file /run/xtables.lock: Permission denied",
+                Some(Trouble::LockFile),
+            ),
+            (
+                "Another app is currently holding the xtables lock. Stopped waiting after 2s.",
+                Some(Trouble::LockHeld),
+            ),
+            (
+                "iptables-nft-save v1.8.9 (nf_tables): Could not fetch rule set generation id: Permission denied (you must be root)",
+                Some(Trouble::Privilege),
+            ),
+            (
+                "iptables v1.8.9 (nf_tables): table `nat' is incompatible, use 'nft' tool.",
+                Some(Trouble::Incompatible),
+            ),
+            (
+                "can't initialize iptables table `nat': Table does not exist (do you need to insmod?)",
+                Some(Trouble::Kernel),
+            ),
+            ("Bad argument", None),
+        ] {
+            let error = CommandError::Failed {
+                command: String::new(),
+                status: ExitStatus::from_raw(256),
+                stderr: stderr.to_owned(),
+            };
+            assert_eq!(Trouble::of(&error), trouble, "{stderr}");
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! What redirection says of itself: to the code (a phase) and to people (a report).
+
+use linkerd_harness_core::redirect::Drift;
+use linkerd_harness_core::status::State;
+
+use super::error::Error;
+use crate::report::Report;
+
+/// The state of the host's rules, as far as the daemon knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Redirection {
+    /// Where it stands.
+    pub phase: Phase,
+    /// How often drift was found and repaired since the daemon started.
+    pub repairs: u64,
+}
+
+/// Where the host's rules stand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Phase {
+    /// A change is on its way, or failed and will be tried again: anything may be there.
+    #[default]
+    Changing,
+    /// What is wanted is there.
+    Applied,
+    /// Nothing is redirected any more. Connections that were redirected go on with the proxy.
+    Removed,
+}
+
+/// The reports of redirection, a closed set.
+pub mod report {
+    use super::{Drift, Error, Report, State};
+
+    /// Before anything is known.
+    pub fn starting() -> Report {
+        Report::new(State::Waiting, "Starting", "")
+    }
+
+    /// Nothing is to be redirected now, and nothing is.
+    pub fn not_wanted() -> Report {
+        Report::new(
+            State::Waiting,
+            "NotWanted",
+            "no traffic is redirected; waiting for a proxy that can serve",
+        )
+    }
+
+    /// The rules are in place.
+    pub fn applied() -> Report {
+        Report::new(State::Ok, "Applied", "rules are in place")
+    }
+
+    /// The rules had been changed by somebody else and were put right.
+    pub fn repaired(drifts: &[Drift], repairs: u64) -> Report {
+        let message = format!(
+            "rules had drifted and were applied again ({}); {repairs} repairs so far",
+            in_words(drifts)
+        );
+        Report::new(State::Ok, "Repaired", message)
+    }
+
+    /// The rules could not be applied; another attempt follows.
+    pub fn apply_failed(error: &Error) -> Report {
+        Report::new(State::Failed, "ApplyFailed", error.in_full())
+    }
+
+    /// The rules were in place, but could not be compared with the wanted ones; another attempt follows.
+    pub fn check_failed(error: &Error) -> Report {
+        Report::new(State::Degraded, "CheckFailed", error.in_full())
+    }
+
+    /// The rules could not be removed; another attempt follows.
+    pub fn remove_failed(error: &Error) -> Report {
+        Report::new(State::Failed, "RemoveFailed", error.in_full())
+    }
+
+    pub(in crate::redirection) fn in_words(drifts: &[Drift]) -> String {
+        let words: Vec<String> = drifts.iter().map(ToString::to_string).collect();
+        if words.is_empty() {
+            "all rules were gone".to_owned()
+        } else {
+            words.join(", ")
+        }
+    }
+}

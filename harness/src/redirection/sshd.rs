@@ -1,0 +1,143 @@
+//! Which ports the SSH server of this host listens on. Needs root, for it looks into other processes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use linkerd_harness_core::redirect::SshdFound;
+
+use super::exec;
+use super::proc_net::{Socket, SocketState};
+
+/// What SSH servers are called in `/proc/<pid>/comm`.
+const SERVERS: [&str; 2] = ["sshd", "dropbear"];
+
+/// Where a host without any trace of an SSH server would have one.
+const USUAL_PORT: u16 = 22;
+
+/// Ports with how each was found; never empty.
+pub(super) type Ports = BTreeMap<u16, SshdFound>;
+
+/// Finds them: sockets of SSH servers, sockets that systemd holds for one, else what the server is configured for (it may
+/// start after us), else 22.
+pub(super) async fn find(sockets: &[Socket]) -> Ports {
+    let mut ports = Ports::new();
+    // Asked for always: the unit may be set up but not started yet.
+    if let Some(systemctl) = exec::find("systemctl")
+        && let Ok(shown) = exec::run(
+            &systemctl,
+            &["show", "--property=Listen", "ssh.socket", "sshd.socket"],
+            "",
+        )
+        .await
+    {
+        ports.extend(socket_unit_ports(&shown).map(|port| (port, SshdFound::SocketUnit)));
+    }
+    ports.extend(listening(sockets, &inodes_of_servers()).map(|port| (port, SshdFound::Listening)));
+    if ports.is_empty()
+        && let Some(sshd) = exec::find("sshd")
+        && let Ok(configuration) = exec::run(&sshd, &["-T"], "").await
+    {
+        ports.extend(configured_ports(&configuration).map(|port| (port, SshdFound::Configured)));
+    }
+    if ports.is_empty() {
+        ports.insert(USUAL_PORT, SshdFound::Assumed);
+    }
+    ports
+}
+
+fn listening<'a>(
+    sockets: &'a [Socket],
+    inodes: &'a BTreeSet<u64>,
+) -> impl Iterator<Item = u16> + 'a {
+    let theirs =
+        |socket: &&Socket| socket.state == SocketState::Listening && inodes.contains(&socket.inode);
+    sockets
+        .iter()
+        .filter(theirs)
+        .map(|socket| socket.local.port())
+}
+
+/// `Listen=[::]:22 (Stream)`, one a line; a unit that does not exist has none.
+fn socket_unit_ports(shown: &str) -> impl Iterator<Item = u16> + '_ {
+    shown.lines().filter_map(|line| {
+        let listen = line.strip_prefix("Listen=")?.strip_suffix(" (Stream)")?;
+        let port = listen.rsplit_once(':').map_or(listen, |(_, port)| port);
+        port.parse().ok().filter(|port| *port != 0)
+    })
+}
+
+/// `port 22`, in the words of `sshd -T`.
+fn configured_ports(configuration: &str) -> impl Iterator<Item = u16> + '_ {
+    let ports = configuration
+        .lines()
+        .filter_map(|line| line.strip_prefix("port "));
+    ports.filter_map(|port| port.trim().parse().ok())
+}
+
+/// The sockets that SSH servers hold. Processes that end while we look are left out.
+fn inodes_of_servers() -> BTreeSet<u64> {
+    let directory = |path: &Path| std::fs::read_dir(path).into_iter().flatten().flatten();
+    directory(Path::new("/proc"))
+        .map(|process| process.path())
+        .filter(|process| {
+            std::fs::read_to_string(process.join("comm"))
+                .is_ok_and(|name| SERVERS.contains(&name.trim_end()))
+        })
+        .flat_map(|process| directory(&process.join("fd")))
+        .filter_map(|descriptor| {
+            socket_inode(std::fs::read_link(descriptor.path()).ok()?.to_str()?)
+        })
+        .collect()
+}
+
+/// `socket:[4242]`.
+fn socket_inode(link: &str) -> Option<u64> {
+    link.strip_prefix("socket:[")?
+        .strip_suffix(']')?
+        .parse()
+        .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_systemctl_shows_is_understood() {
+        let shown = "Listen=0.0.0.0:22 (Stream)\nListen=[::]:2222 (Stream)\nListen=/run/ssh (Stream)\n\nListen=5 (Datagram)\n";
+        assert_eq!(socket_unit_ports(shown).collect::<Vec<_>>(), [22, 2222]);
+    }
+
+    #[test]
+    fn what_sshd_prints_is_understood() {
+        let configuration = "port 22\nport 2200\naddressfamily any\nlistenaddress 0.0.0.0:22\n";
+        assert_eq!(
+            configured_ports(configuration).collect::<Vec<_>>(),
+            [22, 2200]
+        );
+    }
+
+    #[test]
+    fn only_listening_sockets_of_the_server_count() {
+        let line = |port: &str, state: &str, inode: u32| {
+            format!(" 0: 00000000:{port} 00000000:0000 {state} 0:0 0:0 0 0 0 {inode} 1\n")
+        };
+        let text = line("0016", "0A", 7) + &line("0050", "0A", 8) + &line("1F90", "01", 7);
+        let sockets: Vec<Socket> = super::super::proc_net::parse(&text).collect();
+        assert_eq!(
+            listening(&sockets, &BTreeSet::from([7])).collect::<Vec<_>>(),
+            [22]
+        );
+        assert_eq!(socket_inode("socket:[4242]"), Some(4242));
+        assert_eq!(socket_inode("pipe:[4242]"), None);
+    }
+
+    #[tokio::test]
+    async fn a_host_without_a_trace_of_ssh_gets_the_usual_port() {
+        if exec::find("sshd").is_none() && exec::find("systemctl").is_none() {
+            assert_eq!(find(&[]).await, Ports::from([(22, SshdFound::Assumed)]));
+        } else {
+            assert!(!find(&[]).await.is_empty());
+        }
+    }
+}

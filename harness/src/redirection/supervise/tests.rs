@@ -1,0 +1,226 @@
+use std::sync::Mutex;
+
+use linkerd_harness_core::redirect::backend::NoBackend;
+
+use super::*;
+
+/// A host in memory, on which changes can be made to fail.
+#[derive(Clone, Debug, Default)]
+struct FakeHost(Arc<Mutex<Host>>);
+
+#[derive(Debug, Default)]
+struct Host {
+    rules: Option<Plan>,
+    failures: u32,
+    applied: u32,
+}
+
+impl FakeHost {
+    fn change<T>(&self, change: impl FnOnce(&mut Host) -> T) -> Result<T, Error> {
+        let mut host = self.0.lock().unwrap();
+        if host.failures > 0 {
+            host.failures -= 1;
+            return Err(Error::NoBackend {
+                none: NoBackend::Unusable,
+                why: None,
+            });
+        }
+        Ok(change(&mut host))
+    }
+
+    fn look<T>(&self, look: impl FnOnce(&mut Host) -> T) -> T {
+        look(&mut self.0.lock().unwrap())
+    }
+}
+
+impl Firewall for FakeHost {
+    async fn apply(&self, plan: &Plan) -> Result<(), Error> {
+        tokio::task::yield_now().await;
+        self.change(|host| {
+            host.rules = Some(plan.clone());
+            host.applied += 1;
+        })
+    }
+
+    async fn withdraw(&self) -> Result<(), Error> {
+        tokio::task::yield_now().await;
+        self.change(|host| host.rules = None)
+    }
+
+    async fn state(&self, plan: &Plan) -> Result<State, Error> {
+        Ok(self.look(|host| {
+            if host.rules.as_ref() == Some(plan) {
+                State::Applied
+            } else {
+                State::Absent
+            }
+        }))
+    }
+}
+
+struct Running {
+    host: FakeHost,
+    plans: watch::Sender<Option<Arc<Plan>>>,
+    phase: watch::Receiver<Redirection>,
+    reports: watch::Receiver<Report>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+fn start() -> Running {
+    let host = FakeHost::default();
+    let (plans, plans_in) = watch::channel(None);
+    let (phase_out, phase) = watch::channel(Redirection::default());
+    let (reports_out, reports) = watch::channel(report::starting());
+    let task = tokio::spawn(supervise(host.clone(), plans_in, phase_out, reports_out));
+    Running {
+        host,
+        plans,
+        phase,
+        reports,
+        task,
+    }
+}
+
+fn mk_plan(uid: u32) -> Arc<Plan> {
+    let redirect = linkerd_harness_core::config::Redirect {
+        inbound_ports: vec![],
+        inbound_ignore: vec![],
+        outbound_ignore: vec![],
+        subnets_ignore: vec![],
+        subnets_redirect: vec![],
+        ipv6: false,
+        mode: linkerd_harness_core::config::Mode::Auto,
+        failure_policy: linkerd_harness_core::config::FailurePolicy::Open,
+    };
+    let ports = linkerd_harness_core::redirect::ProxyPorts {
+        inbound: 4143,
+        outbound: 4140,
+        outbound_v6: 4140,
+        admin: vec![],
+    };
+    Arc::new(Plan::new(&redirect, ports, uid, []))
+}
+
+async fn reason(reports: &mut watch::Receiver<Report>, reason: &str) -> Report {
+    reports
+        .wait_for(|report| report.reason == reason)
+        .await
+        .unwrap()
+        .clone()
+}
+
+#[tokio::test(start_paused = true)]
+async fn rules_of_a_daemon_before_are_removed_when_nothing_is_wanted() {
+    let mut running = start();
+    running
+        .host
+        .look(|host| host.rules = Some(Plan::clone(&mk_plan(1))));
+    running
+        .phase
+        .wait_for(|state| state.phase == Phase::Removed)
+        .await
+        .unwrap();
+    assert!(running.host.look(|host| host.rules.is_none()));
+    assert_eq!(
+        reason(&mut running.reports, "NotWanted").await.state,
+        linkerd_harness_core::status::State::Waiting
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn removed_is_never_said_of_an_earlier_plan() {
+    let mut running = start();
+    for uid in 1..50 {
+        running
+            .phase
+            .wait_for(|state| state.phase == Phase::Removed)
+            .await
+            .unwrap();
+        running.plans.send_replace(Some(mk_plan(uid)));
+        for _ in 0..uid % 5 {
+            tokio::task::yield_now().await;
+        }
+        running.plans.send_replace(None);
+        running
+            .phase
+            .wait_for(|state| state.phase == Phase::Removed)
+            .await
+            .unwrap();
+        assert!(running.host.look(|host| host.rules.is_none()), "uid {uid}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_are_tried_again_and_said() {
+    let mut running = start();
+    running
+        .phase
+        .wait_for(|state| state.phase == Phase::Removed)
+        .await
+        .unwrap();
+    running.host.look(|host| host.failures = 7);
+    running.plans.send_replace(Some(mk_plan(1)));
+    let report = reason(&mut running.reports, "ApplyFailed").await;
+    assert!(
+        report.message.contains("no iptables program works here"),
+        "{report:?}"
+    );
+    assert_eq!(running.phase.borrow().phase, Phase::Changing);
+    reason(&mut running.reports, "Applied").await;
+    running.host.look(|host| host.failures = 7);
+    running.plans.send_replace(None);
+    reason(&mut running.reports, "RemoveFailed").await;
+    running
+        .phase
+        .wait_for(|state| state.phase == Phase::Removed)
+        .await
+        .unwrap();
+    assert!(running.host.look(|host| host.rules.is_none()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn drift_is_repaired_and_counted_and_a_new_plan_is_no_drift() {
+    let mut running = start();
+    running.plans.send_replace(Some(mk_plan(1)));
+    reason(&mut running.reports, "Applied").await;
+    running.host.look(|host| host.rules = None);
+    let report = reason(&mut running.reports, "Repaired").await;
+    assert!(report.message.contains("all rules were gone"), "{report:?}");
+    assert_eq!(
+        *running.phase.borrow(),
+        Redirection {
+            phase: Phase::Applied,
+            repairs: 1
+        }
+    );
+    // A clean look later it is plain news no more.
+    reason(&mut running.reports, "Applied").await;
+    running.plans.send_replace(Some(mk_plan(2)));
+    sleep(SWEEP * 3).await;
+    assert_eq!(
+        running.host.look(|host| host.rules.clone()),
+        Some(Plan::clone(&mk_plan(2)))
+    );
+    assert_eq!(
+        *running.phase.borrow(),
+        Redirection {
+            phase: Phase::Applied,
+            repairs: 1
+        }
+    );
+    assert_eq!(
+        running.host.look(|host| host.applied),
+        3,
+        "a host that matches is left alone"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_ends_with_its_plans_and_leaves_the_host_as_it_is() {
+    let mut running = start();
+    running.plans.send_replace(Some(mk_plan(1)));
+    reason(&mut running.reports, "Applied").await;
+    drop(running.plans);
+    running.task.await.unwrap();
+    assert!(running.host.look(|host| host.rules.is_some()));
+}

@@ -1,0 +1,144 @@
+//! The programs of one backend and family, and what is asked of them.
+
+use std::path::{Path, PathBuf};
+
+use linkerd_harness_core::redirect::Family;
+use linkerd_harness_core::redirect::backend::Backend;
+use linkerd_harness_core::redirect::iptables;
+
+use super::error::Error;
+use super::exec::{self, CommandError};
+
+/// How often a change is tried anew when another program changed the table meanwhile.
+const RACES: usize = 5;
+
+/// `iptables-…-save` and `iptables-…-restore`.
+#[derive(Clone, Debug)]
+pub(super) struct Tools {
+    pub(super) backend: Backend,
+    pub(super) family: Family,
+    save: PathBuf,
+    restore: PathBuf,
+}
+
+impl Tools {
+    /// Finds them by their full names, else by their plain names where those are of this backend.
+    pub(super) async fn find(backend: Backend, family: Family) -> Option<Self> {
+        let plain = match family {
+            Family::V4 => "iptables",
+            Family::V6 => "ip6tables",
+        };
+        let pair = |name: &str| {
+            Some((
+                exec::find(&format!("{name}-save"))?,
+                exec::find(&format!("{name}-restore"))?,
+            ))
+        };
+        let (save, restore) = if let Some(pair) = pair(&format!("{plain}-{backend}")) {
+            pair
+        } else {
+            let (save, restore) = pair(plain)?;
+            (backend_of(&restore).await? == backend).then_some((save, restore))?
+        };
+        Some(Self {
+            backend,
+            family,
+            save,
+            restore,
+        })
+    }
+
+    /// All tables. For the legacy backend: those that exist.
+    pub(super) async fn dump_all(&self) -> Result<String, Error> {
+        exec::run(&self.save, &[], "")
+            .await
+            .map_err(|source| self.error("read", source))
+    }
+
+    /// Table `nat`. For the legacy backend this makes the table where it does not exist.
+    pub(super) async fn dump(&self) -> Result<String, Error> {
+        exec::run(&self.save, &["-t", "nat"], "")
+            .await
+            .map_err(|source| self.error("read", source))
+    }
+
+    /// Decides on a change from the table as it is, and makes it. `false` when there was nothing to change.
+    pub(super) async fn change(
+        &self,
+        doing: &'static str,
+        decide: impl Fn(&str) -> Option<String> + Send,
+    ) -> Result<bool, Error> {
+        let mut dump = self.dump().await?;
+        for _ in 0..RACES {
+            let Some(text) = decide(&dump) else {
+                return Ok(false);
+            };
+            let Err(failure) = self.commit(&text).await else {
+                return Ok(true);
+            };
+            // Refused because another program was faster? Then the table is another one by now.
+            let now = self.dump().await?;
+            if without_notes(&now) == without_notes(&dump) {
+                return Err(self.error(doing, failure));
+            }
+            dump = now;
+        }
+        let text = decide(&dump);
+        let Some(text) = text else { return Ok(false) };
+        self.commit(&text)
+            .await
+            .map_err(|failure| self.error(doing, failure))?;
+        Ok(true)
+    }
+
+    /// Redirects nothing any more.
+    pub(super) async fn withdraw(&self) -> Result<bool, Error> {
+        self.change("withdraw", iptables::withdrawal).await
+    }
+
+    /// Takes everything of ours out of table `nat`. `false` when there was nothing.
+    pub(super) async fn remove(&self) -> Result<bool, Error> {
+        self.change("remove", iptables::removal).await
+    }
+
+    async fn commit(&self, text: &str) -> Result<(), CommandError> {
+        let args: &[&str] = match self.backend {
+            Backend::Nft => &["--noflush"],
+            // All writers of legacy tables share one lock. The wait is shorter than the time a program is given.
+            Backend::Legacy => &["--noflush", "--wait=5"],
+        };
+        exec::run(&self.restore, args, text).await.map(drop)
+    }
+
+    fn error(&self, doing: &'static str, source: CommandError) -> Error {
+        Error::Command {
+            doing,
+            family: self.family,
+            backend: self.backend,
+            source,
+        }
+    }
+}
+
+/// `iptables-restore v1.8.9 (nf_tables)`; versions before 1.8 name no backend, for there was only one.
+async fn backend_of(restore: &Path) -> Option<Backend> {
+    let version = exec::run(restore, &["--version"], "").await.ok()?;
+    Some(if version.contains("nf_tables") {
+        Backend::Nft
+    } else {
+        Backend::Legacy
+    })
+}
+
+/// A dump without its dates and counters.
+fn without_notes(dump: &str) -> String {
+    let lines = dump.lines().filter(|line| !line.starts_with('#'));
+    lines
+        .map(|line| {
+            line.split_once(" [")
+                .filter(|_| line.starts_with(':'))
+                .map_or(line, |(chain, _)| chain)
+        })
+        .collect::<Vec<_>>()
+        .join("\n")
+}

@@ -1,0 +1,250 @@
+//! The session with autoregistration: who we are, in which group, how healthy; and what it assigns to us.
+//!
+//! [`supervise`] owns the state and the assignment. One stream at a time lasts as long as the membership; when it ends,
+//! another is opened after a jittered wait. The last assignment is kept on disk, so that a VM boots while the controller
+//! is away. Protocol: `api/proto/registration.proto`.
+
+pub mod address;
+pub mod assignment;
+mod connect;
+pub mod instance;
+mod refusal;
+mod session;
+pub mod store;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use linkerd_harness_core::assignment::Assignment;
+use linkerd_harness_core::config::Config;
+use linkerd_harness_core::health::Health;
+use linkerd_harness_core::status;
+use rand::Rng;
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use crate::backoff::Backoff;
+use crate::identity;
+use crate::report::Report;
+pub use refusal::{Reason, Refusal};
+
+/// Waits between attempts; the first retry after a lost session falls into the window that the controller names.
+const RETRY_MIN: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(60);
+
+/// What registration needs to know. All of it changes while it runs, but for the configuration.
+#[derive(Debug)]
+pub struct Inputs {
+    /// The group, the controller, the addresses.
+    pub config: Arc<Config>,
+    /// Who we are.
+    pub identity: watch::Receiver<identity::State>,
+    /// How healthy the workload is.
+    pub health: watch::Receiver<Health>,
+    /// Set once, when the daemon stops.
+    pub leave: watch::Receiver<Option<LeaveMode>>,
+    /// Where the last assignment is kept.
+    pub store: PathBuf,
+    /// Which machine this is.
+    pub instance: instance::Instance,
+}
+
+/// What becomes of the workload when the daemon stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeaveMode {
+    /// Kept, not ready: the machine comes back.
+    Reboot,
+    /// Removed.
+    Remove,
+}
+
+/// The session's state.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// Where it is.
+    pub phase: Phase,
+    /// The last health that the controller confirmed on this session.
+    pub confirmed: Option<Health>,
+    /// Where the controller was reached last.
+    pub peer: Option<SocketAddr>,
+}
+
+/// Where the session is.
+#[derive(Clone, Debug)]
+pub enum Phase {
+    /// There is no SVID to register with.
+    WaitingForIdentity,
+    /// Dialling.
+    Connecting,
+    /// The last attempt failed; another follows.
+    Retrying(Refusal),
+    /// The controller holds the stream and cannot assign yet.
+    Pending(Refusal),
+    /// A member of the mesh.
+    Registered {
+        /// `namespace/name` of the workload.
+        workload: String,
+        /// Which controller answered.
+        controller: String,
+    },
+    /// Said goodbye.
+    Left,
+}
+
+/// How a session ended.
+enum End {
+    Left,
+    /// Open another at once or within this time; nothing is wrong.
+    Renew(Duration),
+    Lost(Refusal),
+}
+
+/// Keeps a session for as long as somebody watches, or until told to leave.
+pub async fn supervise(
+    mut inputs: Inputs,
+    states: watch::Sender<State>,
+    assignments: watch::Sender<Option<Arc<Assignment>>>,
+) {
+    if let Some(kept) = store::load(&inputs.store, &inputs.config.group) {
+        info!(workload = %kept.workload.name, "assignment of the last run taken from disk");
+        assignments.send_replace(Some(Arc::new(kept)));
+    }
+    let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX, 100);
+    let mut said: Option<Refusal> = None;
+    for stream_seq in 1_u64.. {
+        if inputs.leave.borrow().is_some() {
+            break;
+        }
+        let Some(certified) = certified(&mut inputs, &states).await else {
+            break;
+        };
+        if !matches!(states.borrow().phase, Phase::Retrying(_)) {
+            publish(&states, Phase::Connecting);
+        }
+        let attempt = session::run(&mut inputs, &certified, stream_seq, &states, &assignments);
+        let (registered, end) = attempt.await;
+        if registered {
+            backoff.reset();
+            said = None;
+        }
+        let wait = match end {
+            End::Left => break,
+            End::Renew(within) => within.mul_f64(rand::rng().random()),
+            End::Lost(refusal) => {
+                if said
+                    .as_ref()
+                    .is_none_or(|before| before.reason != refusal.reason)
+                {
+                    warn!(
+                        reason = refusal.reason.as_str(),
+                        "not registered: {}", refusal.message
+                    );
+                }
+                said = Some(refusal.clone());
+                let wait = refusal.retry_after.unwrap_or_else(|| {
+                    match (registered, &*assignments.borrow()) {
+                        (true, Some(assignment)) => assignment
+                            .timing
+                            .reconnect_window
+                            .mul_f64(rand::rng().random()),
+                        _ => backoff.next_wait().max(RETRY_MIN / 4),
+                    }
+                });
+                publish(&states, Phase::Retrying(refusal));
+                wait
+            }
+        };
+        tokio::select! {
+            () = sleep(wait) => {}
+            _ = inputs.leave.changed() => {}
+            _ = inputs.identity.changed() => {}
+        }
+    }
+    publish(&states, Phase::Left);
+}
+
+/// Waits for an SVID; `None` when told to leave meanwhile.
+async fn certified(
+    inputs: &mut Inputs,
+    states: &watch::Sender<State>,
+) -> Option<Arc<identity::Certified>> {
+    loop {
+        if let Some(certified) = inputs.identity.borrow_and_update().certified.clone() {
+            return Some(certified);
+        }
+        publish(states, Phase::WaitingForIdentity);
+        tokio::select! {
+            changed = inputs.identity.changed() => changed.ok()?,
+            _ = inputs.leave.changed() => return None,
+        }
+    }
+}
+
+fn publish(states: &watch::Sender<State>, phase: Phase) {
+    states.send_modify(|state| {
+        if !matches!(phase, Phase::Registered { .. }) {
+            state.confirmed = None;
+        }
+        state.phase = phase;
+    });
+}
+
+// === impl State ===
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            phase: Phase::WaitingForIdentity,
+            confirmed: None,
+            peer: None,
+        }
+    }
+}
+
+impl State {
+    /// For `/status`. `kept` tells whether an assignment is at hand, so that the VM is meshed without a session.
+    pub fn report(&self, config: &Config, kept: bool) -> Report {
+        let control = &config.control.address;
+        let degraded = if kept {
+            status::State::Degraded
+        } else {
+            status::State::Waiting
+        };
+        match &self.phase {
+            Phase::WaitingForIdentity => Report::new(
+                status::State::Waiting,
+                "WaitingForIdentity",
+                "registers when SPIRE has given an identity",
+            ),
+            Phase::Connecting => Report::new(
+                status::State::Waiting,
+                "Connecting",
+                format!("dialling {control}"),
+            ),
+            Phase::Retrying(refusal) => {
+                Report::new(degraded, refusal.reason.as_str(), refusal.message.clone())
+            }
+            Phase::Pending(refusal) => Report::new(
+                status::State::Waiting,
+                refusal.reason.as_str(),
+                refusal.message.clone(),
+            ),
+            Phase::Registered {
+                workload,
+                controller,
+            } => Report::new(
+                status::State::Ok,
+                "Registered",
+                format!("as {workload} with {controller} at {control}"),
+            ),
+            Phase::Left => Report::new(
+                status::State::Waiting,
+                "Left",
+                "said goodbye to the controller",
+            ),
+        }
+    }
+}

@@ -1,0 +1,377 @@
+//! One stream to the controller, from `Hello` to its end.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use linkerd_harness_api::v1::{
+    self, HarnessMessage, controller_message::Kind as Heard, harness_message::Kind as Said,
+    registration_client::RegistrationClient,
+};
+use linkerd_harness_core::assignment::Assignment;
+use linkerd_harness_core::health::{self, Health};
+use rand::Rng;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+use tracing::{info, warn};
+
+use super::{End, Inputs, LeaveMode, Phase, Reason, Refusal, State, assignment, connect, store};
+use crate::identity::Certified;
+
+/// For the response headers of the stream, and for a message to go out.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// For the controller to take our goodbye.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Until the controller has told its own rhythm.
+const FIRST_HEARTBEAT: Duration = Duration::from_secs(30);
+
+/// Heartbeats in a row that may be missed.
+const MISSED_HEARTBEATS: u32 = 3;
+
+/// One session's memory.
+struct Session<'a> {
+    inputs: &'a mut Inputs,
+    states: &'a watch::Sender<State>,
+    assignments: &'a watch::Sender<Option<Arc<Assignment>>>,
+    outgoing: mpsc::Sender<HarnessMessage>,
+    /// Health reports that were sent and not confirmed, oldest first.
+    unconfirmed: Vec<(u64, Health)>,
+    seq: u64,
+    heartbeat: Duration,
+    last_heard: Instant,
+    registered: bool,
+}
+
+/// Runs one session; tells whether it got as far as an assignment, and how it ended.
+pub(super) async fn run(
+    inputs: &mut Inputs,
+    certified: &Certified,
+    stream_seq: u64,
+    states: &watch::Sender<State>,
+    assignments: &watch::Sender<Option<Arc<Assignment>>>,
+) -> (bool, End) {
+    let control = inputs.config.control.clone();
+    let connection = match connect::dial(&control.address, &control.server_id, &certified.tls).await
+    {
+        Ok(connection) => connection,
+        Err(refusal) => return (false, End::Lost(refusal)),
+    };
+    states.send_modify(|state| state.peer = Some(connection.peer));
+    info!(endpoint = %control.address, address = %connection.peer, "identity used for control: {}", certified.spiffe_id);
+    let (outgoing, queue) = mpsc::channel(8);
+    let health = inputs.health.borrow_and_update().clone();
+    let hello = hello(
+        inputs,
+        &connection,
+        stream_seq,
+        &health,
+        assignments.borrow().as_deref(),
+    );
+    let mut session = Session {
+        inputs,
+        states,
+        assignments,
+        outgoing,
+        unconfirmed: vec![(1, health)],
+        seq: 1,
+        heartbeat: FIRST_HEARTBEAT,
+        last_heard: Instant::now(),
+        registered: false,
+    };
+    let lost = |status: &tonic::Status| {
+        End::Lost(Refusal::from_status(
+            status,
+            &control.address.to_string(),
+            control.server_id.as_str(),
+        ))
+    };
+    session.say(Said::Hello(hello)).await;
+    let mut client = RegistrationClient::new(connection.channel);
+    let end = match timeout(ANSWER_TIMEOUT, client.session(ReceiverStream::new(queue))).await {
+        Ok(Ok(response)) => match session.converse(response.into_inner(), certified).await {
+            Ok(end) => end,
+            Err(status) => lost(&status),
+        },
+        Ok(Err(status)) => lost(&status),
+        Err(_) => lost(&tonic::Status::unavailable("no answer in 10 s")),
+    };
+    (session.registered, end)
+}
+
+impl Session<'_> {
+    async fn converse(
+        &mut self,
+        mut heard: Streaming<v1::ControllerMessage>,
+        certified: &Certified,
+    ) -> Result<End, tonic::Status> {
+        let mut renewal = pin!(sleep_until(Instant::now() + renewal_after(certified)));
+        let mut next_beat = Instant::now() + self.heartbeat;
+        loop {
+            tokio::select! {
+                biased;
+                _ = self.inputs.leave.changed() => {
+                    self.goodbye(&mut heard).await;
+                    return Ok(End::Left);
+                }
+                message = heard.message() => {
+                    self.last_heard = Instant::now();
+                    let Some(message) = message? else {
+                        return Err(tonic::Status::unavailable("the controller ended the stream"));
+                    };
+                    if let Some(end) = self.hear(message.kind) {
+                        return Ok(end);
+                    }
+                    next_beat = next_beat.min(Instant::now() + self.heartbeat);
+                }
+                changed = self.inputs.health.changed() => {
+                    if changed.is_err() {
+                        return Ok(End::Left);
+                    }
+                    let health = self.inputs.health.borrow_and_update().clone();
+                    self.seq += 1;
+                    let report = report(self.seq, &health);
+                    self.unconfirmed.push((self.seq, health));
+                    self.say(Said::Health(report)).await;
+                }
+                () = sleep_until(next_beat) => {
+                    if self.last_heard.elapsed() > self.heartbeat * MISSED_HEARTBEATS {
+                        return Err(tonic::Status::unavailable("the controller is silent"));
+                    }
+                    self.say(Said::Heartbeat(v1::Heartbeat { seq: self.seq })).await;
+                    next_beat = Instant::now() + self.heartbeat;
+                }
+                // A connection outlives the SVID that it was opened with, so it is renewed in time.
+                () = &mut renewal => return Ok(End::Renew(Duration::ZERO)),
+            }
+        }
+    }
+
+    /// Takes one message; answers how the session ends if it ends.
+    fn hear(&mut self, message: Option<Heard>) -> Option<End> {
+        match message {
+            Some(Heard::Assignment(wire)) => self.assigned(wire),
+            Some(Heard::HealthAck(ack)) => {
+                self.confirm(&ack);
+                None
+            }
+            Some(Heard::Pending(pending)) => {
+                let refusal = Refusal::new(Reason::named(&pending.reason), pending.message);
+                let news = !matches!(&self.states.borrow().phase, Phase::Pending(before) if *before == refusal);
+                if news {
+                    warn!(
+                        reason = refusal.reason.as_str(),
+                        "registration waits: {}", refusal.message
+                    );
+                    self.states
+                        .send_modify(|state| state.phase = Phase::Pending(refusal));
+                }
+                None
+            }
+            Some(Heard::GoAway(go_away)) => {
+                let within = go_away
+                    .within
+                    .and_then(|within| Duration::try_from(within).ok())
+                    .unwrap_or_default();
+                info!(reason = %go_away.reason, "the controller asks for a new session");
+                Some(End::Renew(within))
+            }
+            // A heartbeat only resets the clock; a kind that we do not know is of a newer protocol.
+            Some(Heard::Heartbeat(_)) | None => None,
+        }
+    }
+
+    fn assigned(&mut self, wire: v1::Assignment) -> Option<End> {
+        let (hash, controller) = (wire.config_hash.clone(), wire.controller.clone());
+        let next = match assignment::from_wire(wire) {
+            Ok(next) => next,
+            Err(error) => {
+                self.try_say(Said::ConfigAck(ack(
+                    hash,
+                    v1::config_ack::Outcome::Rejected,
+                    &error.to_string(),
+                )));
+                return Some(End::Lost(Refusal::new(
+                    Reason::BadAssignment,
+                    format!("autoregistration sent {error}"),
+                )));
+            }
+        };
+        self.heartbeat = next.timing.heartbeat;
+        let held = self.assignments.borrow().clone();
+        let older = held.as_ref().is_some_and(|held| {
+            held.workload.uid == next.workload.uid && held.group_generation > next.group_generation
+        });
+        if older {
+            self.try_say(Said::ConfigAck(ack(
+                hash,
+                v1::config_ack::Outcome::Deferred,
+                "a newer one is in use",
+            )));
+            return None;
+        }
+        let name = format!("{}/{}", next.workload.namespace, next.workload.name);
+        if !self.registered {
+            info!(workload = %name, server_name = %next.workload.server_name, ips = ?next.workload.ips, %controller, "registered");
+        }
+        self.registered = true;
+        if held.as_deref() != Some(&next) {
+            if let Err(error) = store::save(&self.inputs.store, &self.inputs.config.group, &next) {
+                warn!(%error, "cannot keep the assignment in `{}`; after a reboot this VM waits for the controller", self.inputs.store.display());
+            }
+            self.assignments.send_replace(Some(Arc::new(next)));
+        }
+        self.try_say(Said::ConfigAck(ack(
+            hash,
+            v1::config_ack::Outcome::Applied,
+            "",
+        )));
+        self.states.send_modify(|state| {
+            state.phase = Phase::Registered {
+                workload: name,
+                controller,
+            }
+        });
+        None
+    }
+
+    fn confirm(&mut self, ack: &v1::HealthAck) {
+        let taken = matches!(
+            ack.outcome(),
+            v1::health_ack::Outcome::Persisted | v1::health_ack::Outcome::Queued
+        );
+        let position = self.unconfirmed.iter().position(|(seq, _)| *seq == ack.seq);
+        if let Some(position) = position {
+            let confirmed = self
+                .unconfirmed
+                .drain(..=position)
+                .next_back()
+                .map(|(_, health)| health);
+            if taken {
+                self.states.send_modify(|state| state.confirmed = confirmed);
+            }
+        }
+    }
+
+    /// Tells the controller what becomes of the workload, and waits a moment for it to end the stream.
+    async fn goodbye(&mut self, heard: &mut Streaming<v1::ControllerMessage>) {
+        let mode = match *self.inputs.leave.borrow() {
+            Some(LeaveMode::Remove) => v1::leave::Mode::Remove,
+            Some(LeaveMode::Reboot) | None => v1::leave::Mode::Reboot,
+        };
+        self.say(Said::Leave(v1::Leave {
+            mode: mode.into(),
+            drain: None,
+            reason: "Stopped".to_owned(),
+        }))
+        .await;
+        let ended = async { while let Ok(Some(_)) = heard.message().await {} };
+        if timeout(GOODBYE_TIMEOUT, ended).await.is_err() {
+            warn!(
+                "the controller did not take our goodbye; it will miss us and mark the workload itself"
+            );
+        }
+    }
+
+    /// Queues a message. A full queue means a dead peer, which the missing heartbeats show.
+    async fn say(&self, kind: Said) {
+        let message = HarnessMessage { kind: Some(kind) };
+        if self
+            .outgoing
+            .send_timeout(message, ANSWER_TIMEOUT)
+            .await
+            .is_err()
+        {
+            tracing::debug!("message not sent: the stream is over or does not move");
+        }
+    }
+
+    fn try_say(&self, kind: Said) {
+        if self
+            .outgoing
+            .try_send(HarnessMessage { kind: Some(kind) })
+            .is_err()
+        {
+            tracing::debug!("message not sent: the stream is over or does not move");
+        }
+    }
+}
+
+/// Somewhere in the second half of the SVID's life that is left; SPIRE rotates it at the half.
+fn renewal_after(certified: &Certified) -> Duration {
+    let left = certified
+        .not_after
+        .duration_since(SystemTime::now())
+        .unwrap_or_default();
+    left.mul_f64(rand::rng().random_range(0.5..0.9))
+}
+
+fn hello(
+    inputs: &Inputs,
+    connection: &connect::Connection,
+    stream_seq: u64,
+    health: &Health,
+    kept: Option<&Assignment>,
+) -> v1::Hello {
+    let config = &inputs.config;
+    let ips = match config.proxy.advertise.as_slice() {
+        [] => vec![connection.local.to_string()],
+        advertised => advertised.iter().map(ToString::to_string).collect(),
+    };
+    v1::Hello {
+        group: Some(v1::GroupRef {
+            namespace: config.group.namespace.to_string(),
+            name: config.group.name.to_string(),
+        }),
+        instance_id: inputs.instance.id.clone(),
+        boot_id: inputs.instance.boot.clone(),
+        session_id: inputs.instance.session.clone(),
+        stream_seq,
+        ips,
+        proxy_inbound_port: config.proxy.inbound_listen.port().into(),
+        health: Some(report(1, health)),
+        resume: kept.map(|kept| v1::Resume {
+            workload_name: kept.workload.name.clone(),
+            workload_uid: kept.workload.uid.clone(),
+            group_generation: kept.group_generation,
+            config_hash: hex::decode(&kept.config_hash).unwrap_or_default(),
+        }),
+        build: Some(v1::BuildInfo {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            os: std::env::consts::OS.to_owned(),
+            arch: std::env::consts::ARCH.to_owned(),
+            hostname: inputs.instance.hostname.clone(),
+            ..v1::BuildInfo::default()
+        }),
+        capabilities: vec![linkerd_harness_api::CAPABILITY_PENDING.to_owned()],
+        ..v1::Hello::default()
+    }
+}
+
+fn report(seq: u64, health: &Health) -> v1::HealthReport {
+    let state = match health.state {
+        health::State::Starting => v1::health_report::State::Starting,
+        health::State::Healthy => v1::health_report::State::Healthy,
+        health::State::Unhealthy => v1::health_report::State::Unhealthy,
+        health::State::Draining => v1::health_report::State::Draining,
+    };
+    v1::HealthReport {
+        seq,
+        state: state.into(),
+        reason: health.reason.clone(),
+        message: health.message.clone(),
+        observed_at: Some(SystemTime::now().into()),
+        workload_uid: String::new(),
+    }
+}
+
+fn ack(config_hash: Vec<u8>, outcome: v1::config_ack::Outcome, message: &str) -> v1::ConfigAck {
+    v1::ConfigAck {
+        config_hash,
+        outcome: outcome.into(),
+        message: message.to_owned(),
+    }
+}

@@ -1,0 +1,18 @@
+//! Redirection against the real kernel, with both backends, in network namespaces. Needs root, and fails without.
+#![expect(clippy::unwrap_used, reason = "test support")]
+
+#[path = "support/netns.rs"]
+mod netns;
+
+#[path = "redirection/backends.rs"]
+mod backends;
+#[path = "redirection/choice.rs"]
+mod choice;
+#[path = "redirection/foreign.rs"]
+mod foreign;
+#[path = "redirection/privileges.rs"]
+mod privileges;
+#[path = "redirection/setup.rs"]
+mod setup;
+#[path = "redirection/traffic.rs"]
+mod traffic;

@@ -1,0 +1,236 @@
+//! Rules of other programs beside ours.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use linkerd_harness::redirection::{Iptables, Phase, Redirection, report, supervise};
+use linkerd_harness_core::config::Mode;
+use linkerd_harness_core::redirect::{Chain, Drift, State};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::backends::name;
+use crate::netns::{Namespace, Net};
+use crate::setup::{PROXY, RUN_DIR, apply, cleanup, mk_plan, state};
+
+const FOREIGN: &str = "*raw\n:MY_RAW - [0:0]\n-A PREROUTING -p udp -m udp --dport 9 -j MY_RAW\n-A MY_RAW -j NOTRACK\nCOMMIT\n\
+    *mangle\n-A POSTROUTING -p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu\n-A FORWARD -j MARK --set-xmark 0x1/0xffffffff\nCOMMIT\n\
+    *filter\n:INPUT ACCEPT [0:0]\n:MY_FILTER - [0:0]\n-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n-A INPUT -s 203.0.113.0/24 -j MY_FILTER\n-A MY_FILTER -j DROP\nCOMMIT\n\
+    *nat\n:DOCKER - [0:0]\n:MY_NAT - [0:0]\n-A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER\n-A PREROUTING -p tcp -m tcp --dport 8443 -m comment --comment \"an admin's -j PROXY_INIT_REDIRECT\" -j MY_NAT\n\
+    -A OUTPUT ! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL -j DOCKER\n-A POSTROUTING -s 10.78.0.0/24 ! -o docker0 -j MASQUERADE\n-A DOCKER ! -i docker0 -p tcp -m tcp --dport 8080 -j DNAT --to-destination 10.78.0.2:80\n-A MY_NAT -j RETURN\nCOMMIT\n";
+
+fn restore(vm: &Namespace, mode: Mode, text: &str) {
+    vm.run(
+        &[&format!("iptables-{}-restore", name(mode)), "--noflush"],
+        text,
+    );
+}
+
+fn iptables(vm: &Namespace, mode: Mode, args: &str) {
+    let program = format!("iptables-{}", name(mode));
+    let words: Vec<&str> = [program.as_str(), "-w", "5"]
+        .into_iter()
+        .chain(args.split(' '))
+        .collect();
+    vm.run(&words, "");
+}
+
+pub(crate) fn rules_of_others_are_byte_equal_after_removal(mode: Mode) {
+    let vm = Namespace::new("vm");
+    restore(&vm, mode, FOREIGN);
+    let before = vm.rules(name(mode));
+    assert!(
+        before.lines().filter(|line| line.starts_with("-A")).count() >= 9,
+        "{before}"
+    );
+    for _ in 0..2 {
+        apply(&vm, mode, &mk_plan());
+        let with_ours = vm.rules(name(mode));
+        let theirs: String = with_ours
+            .lines()
+            .filter(|line| !line.contains("proxy-init/") && !line.starts_with(":PROXY_INIT_"))
+            .map(|line| line.to_owned() + "\n")
+            .collect();
+        assert_eq!(theirs, before, "while ours are in place");
+    }
+    assert_eq!(cleanup(&vm).len(), 1);
+    assert_eq!(vm.rules(name(mode)), before);
+}
+
+pub(crate) fn a_crash_leaves_nothing_that_cleanup_needs_memory_for(mode: Mode) {
+    let vm = Namespace::new("vm");
+    let empty = vm.rules(name(mode));
+    assert_eq!(cleanup(&vm), [""; 0], "nothing there is no error");
+    apply(&vm, mode, &mk_plan());
+    // Strays that no plan of ours would make: chains without jumps, jumps from elsewhere, twice, and to one another.
+    restore(
+        &vm,
+        mode,
+        "*nat\n:MY_NAT - [0:0]\n-A MY_NAT -p tcp -j PROXY_INIT_OUTPUT\n-A PREROUTING -j PROXY_INIT_REDIRECT\n-A PREROUTING -j PROXY_INIT_REDIRECT\n-A PROXY_INIT_OUTPUT -g PROXY_INIT_REDIRECT\nCOMMIT\n",
+    );
+    assert_eq!(
+        cleanup(&vm),
+        [format!("IPv4 rules of iptables-{}", name(mode))]
+    );
+    assert_eq!(cleanup(&vm), [""; 0]);
+    assert_eq!(vm.rules(name(mode)).replace(":MY_NAT -\n", ""), empty);
+}
+
+pub(crate) fn drift_is_seen_and_repaired(mode: Mode) {
+    let vm = Namespace::new("vm");
+    let plan = mk_plan();
+    apply(&vm, mode, &plan);
+    let rules = vm.rules(name(mode));
+    let flushed = |chain| Drift::RulesDiffer {
+        chain,
+        missing: 4,
+        unwanted: 0,
+    };
+    for (change, seen) in [
+        (
+            "-t nat -I PREROUTING 1 -p tcp --dport 1 -j ACCEPT",
+            vec![Drift::JumpMisplaced(Chain::Redirect)],
+        ),
+        (
+            "-t nat -F PROXY_INIT_REDIRECT",
+            vec![flushed(Chain::Redirect)],
+        ),
+        (
+            "-t nat -F PREROUTING",
+            vec![Drift::JumpMissing(Chain::Redirect)],
+        ),
+        (
+            "-t nat -A OUTPUT -j PROXY_INIT_OUTPUT",
+            vec![Drift::JumpMisplaced(Chain::Output)],
+        ),
+        (
+            "-t nat -D PROXY_INIT_OUTPUT 2",
+            vec![Drift::RulesDiffer {
+                chain: Chain::Output,
+                missing: 1,
+                unwanted: 0,
+            }],
+        ),
+        (
+            "-t nat -I PROXY_INIT_OUTPUT 1 -j ACCEPT",
+            vec![Drift::RulesDiffer {
+                chain: Chain::Output,
+                missing: 0,
+                unwanted: 1,
+            }],
+        ),
+    ] {
+        iptables(&vm, mode, change);
+        assert_eq!(
+            state(&vm, mode, &plan),
+            State::Drifted(seen),
+            "after {change}"
+        );
+        apply(&vm, mode, &plan);
+        assert_eq!(
+            state(&vm, mode, &plan),
+            State::Applied,
+            "after {change} and repair"
+        );
+        vm.run(&["sh", "-c", &format!("iptables-{} -t nat -D PREROUTING -p tcp --dport 1 -j ACCEPT 2>/dev/null || true", name(mode))], "");
+        assert_eq!(vm.rules(name(mode)), rules, "after {change} and repair");
+    }
+    iptables(&vm, mode, "-t nat -F");
+    iptables(&vm, mode, "-t nat -X");
+    assert_eq!(state(&vm, mode, &plan), State::Absent);
+}
+
+pub(crate) fn published_container_ports_are_meshed_whoever_starts_first(mode: Mode) {
+    const DOCKER: &str = "*nat\n:DOCKER - [0:0]\n-I PREROUTING -m addrtype --dst-type LOCAL -j DOCKER\n-I OUTPUT ! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL -j DOCKER\n-A DOCKER -p tcp -m tcp --dport 8080 -j DNAT --to-destination 10.78.0.2:80\nCOMMIT\n";
+    for docker_first in [true, false] {
+        let net = Net::new();
+        let Net {
+            peer,
+            vm,
+            container,
+        } = &net;
+        vm.serve(4143, "inbound");
+        vm.serve(4140, "outbound");
+        container.serve(80, "container");
+        peer.serve(80, "peer");
+        if docker_first {
+            restore(vm, mode, DOCKER);
+            assert_eq!(peer.ask("10.77.0.1:8080"), "container 10.78.0.2:80");
+            apply(vm, mode, &mk_plan());
+        } else {
+            apply(vm, mode, &mk_plan());
+            restore(vm, mode, DOCKER);
+            let misplaced = Chain::ALL.map(Drift::JumpMisplaced).to_vec();
+            assert_eq!(state(vm, mode, &mk_plan()), State::Drifted(misplaced));
+            apply(vm, mode, &mk_plan());
+        }
+        assert_eq!(state(vm, mode, &mk_plan()), State::Applied);
+        assert_eq!(peer.ask("10.77.0.1:8080"), "inbound 10.77.0.1:8080");
+        assert_eq!(
+            vm.ask_as(PROXY, "10.77.0.1:8080"),
+            "container 10.78.0.2:80",
+            "the proxy reaches the container"
+        );
+        assert_eq!(
+            container.ask("10.77.0.2:80"),
+            "peer 10.77.0.2:80",
+            "the container's own traffic is left alone"
+        );
+    }
+}
+
+pub(crate) fn a_change_of_mode_leaves_nothing_in_the_other_backend(mode: Mode) {
+    let vm = Namespace::new("vm");
+    let other = if mode == Mode::Nft {
+        Mode::Legacy
+    } else {
+        Mode::Nft
+    };
+    apply(&vm, other, &mk_plan());
+    apply(&vm, mode, &mk_plan());
+    assert_eq!(state(&vm, mode, &mk_plan()), State::Applied);
+    assert!(
+        !vm.rules(name(other)).contains("PROXY_INIT"),
+        "{}",
+        vm.rules(name(other))
+    );
+}
+
+pub(crate) fn the_owner_repairs_what_others_flush(mode: Mode) {
+    let vm = Namespace::new("vm");
+    vm.block_on(async {
+        let (firewall, _) = Iptables::open(mode, Path::new(RUN_DIR)).await.unwrap();
+        let (plans, plans_in) = watch::channel(Some(Arc::new(mk_plan())));
+        let (phase_out, mut phase) = watch::channel(Redirection::default());
+        let (reports_out, mut reports) = watch::channel(report::starting());
+        let owner = tokio::spawn(supervise(firewall, plans_in, phase_out, reports_out));
+        let limit = Duration::from_secs(60);
+        timeout(limit, reports.wait_for(|report| report.reason == "Applied"))
+            .await
+            .unwrap()
+            .unwrap();
+        iptables(&vm, mode, "-t nat -F PROXY_INIT_OUTPUT");
+        timeout(
+            limit,
+            reports.wait_for(|report| report.reason == "Repaired"),
+        )
+        .await
+        .unwrap()
+        .unwrap();
+        assert_eq!(
+            *phase.borrow(),
+            Redirection {
+                phase: Phase::Applied,
+                repairs: 1
+            }
+        );
+        plans.send_replace(None);
+        timeout(limit, phase.wait_for(|state| state.phase == Phase::Removed))
+            .await
+            .unwrap()
+            .unwrap();
+        owner.abort();
+    });
+    assert!(!vm.rules(name(mode)).contains("-j PROXY_INIT"));
+}

@@ -1,0 +1,99 @@
+//! As the daemon runs: a plain user with CAP_NET_ADMIN and CAP_NET_RAW.
+
+use std::path::Path;
+use std::process::Command;
+
+use linkerd_harness::redirection::{self, Firewall, Iptables};
+use linkerd_harness_core::config::Mode;
+use linkerd_harness_core::redirect::State;
+
+use crate::backends::name;
+use crate::netns::Namespace;
+use crate::setup::{PROXY, RUN_DIR, mk_plan, mk_redirect};
+
+/// Tells the child which backend.
+const MODE: &str = "REDIRECTION_TEST_MODE";
+
+pub(crate) fn the_daemon_needs_two_capabilities_and_no_root(mode: Mode) {
+    let vm = Namespace::new("vm");
+    let run_dir = tempfile::tempdir().unwrap();
+    let redirect = mk_redirect(false);
+    // Root's part. It shares the machine's xtables lock with the group of the tests' daemon, as the unit does.
+    let prepared = vm.block_on(redirection::prepare(&redirect, run_dir.path(), PROXY));
+    assert_eq!(prepared.problems, [""; 0]);
+    let rest = [
+        "privileges::as_the_daemon",
+        "--exact",
+        "--ignored",
+        "--nocapture",
+    ];
+    let user = PROXY.to_string();
+    let setpriv = |capabilities: &'static str| {
+        let mut command = Command::new("ip");
+        command.args([
+            "netns",
+            "exec",
+            vm.name(),
+            "setpriv",
+            "--reuid",
+            &user,
+            "--regid",
+            &user,
+            "--clear-groups",
+        ]);
+        command.args(["--inh-caps", capabilities, "--ambient-caps", capabilities]);
+        command
+            .arg(std::env::current_exe().unwrap())
+            .args(rest)
+            .env(MODE, name(mode));
+        command.output().unwrap()
+    };
+    let output = setpriv("+net_admin,+net_raw");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "{said}"
+    );
+    assert!(!vm.rules(name(mode)).contains("-j PROXY_INIT"));
+    let output = setpriv("-all");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !output.status.success() && said.contains("CAP_NET_ADMIN and CAP_NET_RAW"),
+        "{said}"
+    );
+}
+
+#[test]
+#[ignore = "the child of the_daemon_needs_two_capabilities_and_no_root"]
+fn as_the_daemon() {
+    let mode = match std::env::var(MODE).unwrap().as_str() {
+        "legacy" => Mode::Legacy,
+        _ => Mode::Nft,
+    };
+    assert_eq!(nix::unistd::geteuid().as_raw(), PROXY);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let plan = mk_plan();
+        let opened = Iptables::open(mode, Path::new(RUN_DIR)).await;
+        let (firewall, _) = opened.unwrap_or_else(|error| panic!("{error}"));
+        firewall.apply(&plan).await.unwrap_or_else(|error| {
+            panic!(
+                "{error}: {:?}: {:?}",
+                error.hint(),
+                std::error::Error::source(&error)
+            )
+        });
+        assert_eq!(firewall.state(&plan).await.unwrap(), State::Applied);
+        // Root's directory is not given here, so rules in a legacy table cannot be seen by looking for tables.
+        firewall.withdraw().await.unwrap();
+        assert!(
+            matches!(firewall.state(&plan).await.unwrap(), State::Drifted(_)),
+            "no jumps any more"
+        );
+    });
+}

@@ -1,0 +1,77 @@
+//! The plan and the driver that the tests use.
+
+use std::path::Path;
+
+use linkerd_harness::redirection::{self, Firewall, Iptables};
+use linkerd_harness_core::config::{FailurePolicy, Mode, Redirect};
+use linkerd_harness_core::redirect::{GuardRail, Plan, ProxyPorts, SshdFound, State};
+
+use crate::netns::Namespace;
+
+/// The proxy's uid in the tests.
+pub(crate) const PROXY: u32 = 42_424;
+
+/// No daemon's directory: root reads the kernel itself.
+pub(crate) const RUN_DIR: &str = "/nonexistent/linkerd-proxy-harness";
+
+pub(crate) fn mk_redirect(ipv6: bool) -> Redirect {
+    Redirect {
+        inbound_ports: vec![],
+        inbound_ignore: vec!["4567-4568".parse().unwrap()],
+        outbound_ignore: vec!["4567-4568".parse().unwrap()],
+        subnets_ignore: vec![],
+        subnets_redirect: vec![],
+        ipv6,
+        mode: Mode::Auto,
+        failure_policy: FailurePolicy::Open,
+    }
+}
+
+pub(crate) fn mk_plan_of(redirect: &Redirect) -> Plan {
+    let ports = ProxyPorts {
+        inbound: 4143,
+        outbound: 4140,
+        outbound_v6: 4140,
+        admin: vec![4190, 4191, 4192],
+    };
+    let guard = [
+        GuardRail::Sshd {
+            port: 22,
+            found: SshdFound::Listening,
+        },
+        GuardRail::ControlPlane("10.77.0.2:8081".parse().unwrap()),
+    ];
+    Plan::new(redirect, ports, PROXY, guard)
+}
+
+pub(crate) fn mk_plan() -> Plan {
+    mk_plan_of(&mk_redirect(false))
+}
+
+pub(crate) fn apply(vm: &Namespace, mode: Mode, plan: &Plan) {
+    vm.block_on(async {
+        let (firewall, _) = Iptables::open(mode, Path::new(RUN_DIR)).await.unwrap();
+        firewall.apply(plan).await.unwrap();
+    });
+}
+
+pub(crate) fn state(vm: &Namespace, mode: Mode, plan: &Plan) -> State {
+    vm.block_on(async {
+        let (firewall, _) = Iptables::open(mode, Path::new(RUN_DIR)).await.unwrap();
+        firewall.state(plan).await.unwrap()
+    })
+}
+
+pub(crate) fn cleanup(vm: &Namespace) -> Vec<String> {
+    let removed = vm
+        .block_on(redirection::cleanup(Path::new(RUN_DIR)))
+        .unwrap();
+    removed.iter().map(ToString::to_string).collect()
+}
+
+pub(crate) fn withdraw(vm: &Namespace, mode: Mode) {
+    vm.block_on(async {
+        let (firewall, _) = Iptables::open(mode, Path::new(RUN_DIR)).await.unwrap();
+        firewall.withdraw().await.unwrap();
+    });
+}

@@ -1,0 +1,175 @@
+//! What becomes of connections.
+
+use linkerd_harness_core::config::Mode;
+use linkerd_harness_core::redirect::State;
+
+use crate::backends::name;
+use crate::netns::Net;
+use crate::setup::{PROXY, apply, cleanup, mk_plan, mk_plan_of, mk_redirect, state, withdraw};
+
+fn mk_net() -> Net {
+    let net = Net::new();
+    for (port, label) in [
+        (80, "app"),
+        (22, "sshd"),
+        (4567, "ignored"),
+        (4191, "admin"),
+        (4143, "inbound"),
+        (4140, "outbound"),
+    ] {
+        net.vm.serve(port, label);
+    }
+    for port in [80, 4567, 8081] {
+        net.peer.serve(port, "peer");
+    }
+    net.container.serve(80, "container");
+    net
+}
+
+pub(crate) fn new_connections_go_through_the_proxy_and_the_rest_is_left_alone(mode: Mode) {
+    let net = mk_net();
+    let Net { peer, vm, .. } = &net;
+    assert_eq!(peer.ask("10.77.0.1:80"), "app 10.77.0.1:80");
+    assert_eq!(state(vm, mode, &mk_plan()), State::Absent);
+    apply(vm, mode, &mk_plan());
+    assert_eq!(state(vm, mode, &mk_plan()), State::Applied);
+    let rules = vm.rules(name(mode));
+    apply(vm, mode, &mk_plan());
+    assert_eq!(
+        vm.rules(name(mode)),
+        rules,
+        "applying again changes nothing"
+    );
+
+    for (to, who) in [
+        ("10.77.0.1:80", "inbound 10.77.0.1:80"),
+        ("10.77.0.1:9999", "inbound 10.77.0.1:9999"),
+        ("10.77.0.1:22", "sshd 10.77.0.1:22"),
+        ("10.77.0.1:4567", "ignored 10.77.0.1:4567"),
+        ("10.77.0.1:4191", "admin 10.77.0.1:4191"),
+        ("10.78.0.2:80", "container 10.78.0.2:80"),
+    ] {
+        assert_eq!(peer.ask(to), who, "from the peer to {to}\n{rules}");
+    }
+    for (to, who) in [
+        ("10.77.0.2:80", "outbound 10.77.0.2:80"),
+        ("10.77.0.2:9999", "outbound 10.77.0.2:9999"),
+        ("10.77.0.2:4567", "peer 10.77.0.2:4567"),
+        ("10.77.0.2:8081", "peer 10.77.0.2:8081"),
+        ("127.0.0.1:80", "app 127.0.0.1:80"),
+        ("10.77.0.1:80", "app 10.77.0.1:80"),
+    ] {
+        assert_eq!(vm.ask(to), who, "from the VM to {to}\n{rules}");
+    }
+    assert_eq!(vm.ask_as(PROXY, "10.77.0.2:80"), "peer 10.77.0.2:80");
+    assert_eq!(vm.ask_as(PROXY, "10.77.0.1:80"), "app 10.77.0.1:80");
+
+    assert_eq!(
+        cleanup(vm),
+        [format!("IPv4 rules of iptables-{}", name(mode))]
+    );
+    assert_eq!(state(vm, mode, &mk_plan()), State::Absent);
+    assert_eq!(peer.ask("10.77.0.1:80"), "app 10.77.0.1:80");
+    assert_eq!(vm.ask("10.77.0.2:80"), "peer 10.77.0.2:80");
+}
+
+pub(crate) fn connections_that_are_open_survive_reapply_and_withdrawal(mode: Mode) {
+    let net = mk_net();
+    let Net { peer, vm, .. } = &net;
+    apply(vm, mode, &mk_plan());
+    let mut inbound = peer.connect_as(0, "10.77.0.1:80").unwrap();
+    let mut outbound = vm.connect_as(0, "10.77.0.2:80").unwrap();
+    let mut ssh = peer.connect_as(0, "10.77.0.1:22").unwrap();
+    apply(vm, mode, &mk_plan());
+    assert_eq!(
+        [inbound.echoes(), outbound.echoes(), ssh.echoes()],
+        [true; 3],
+        "inbound, outbound, ssh after apply"
+    );
+    withdraw(vm, mode);
+    assert_eq!(
+        [inbound.echoes(), outbound.echoes(), ssh.echoes()],
+        [true; 3],
+        "inbound, outbound, ssh after withdrawal"
+    );
+    let mut plain = peer.connect_as(0, "10.77.0.1:80").unwrap();
+    assert_eq!(plain.greeting, "app 10.77.0.1:80");
+    apply(vm, mode, &mk_plan());
+    assert!(
+        plain.echoes() && inbound.echoes(),
+        "after the rules came back"
+    );
+    withdraw(vm, mode);
+    withdraw(vm, mode);
+    assert_eq!(
+        cleanup(vm).len(),
+        1,
+        "what withdrawal leaves, cleanup finds"
+    );
+}
+
+pub(crate) fn subnets_and_ports_limit_what_is_redirected(mode: Mode) {
+    let net = mk_net();
+    let Net { peer, vm, .. } = &net;
+    let mut redirect = mk_redirect(false);
+    redirect.inbound_ports = vec!["80".parse().unwrap(), "9000-9010".parse().unwrap()];
+    redirect.subnets_redirect = vec![
+        "10.77.0.0/16".parse().unwrap(),
+        "192.0.2.7/32".parse().unwrap(),
+    ];
+    redirect.subnets_ignore = vec![
+        "10.79.1.9/16".parse().unwrap(),
+        "203.0.113.0/24".parse().unwrap(),
+    ];
+    redirect.inbound_ignore = (0..40)
+        .map(|n| (20_000 + 2 * n).to_string().parse().unwrap())
+        .collect();
+    let plan = mk_plan_of(&redirect);
+    apply(vm, mode, &plan);
+    // What the kernel says of itself is what we said: every kind of rule is in our canonical form.
+    assert_eq!(
+        state(vm, mode, &plan),
+        State::Applied,
+        "{}",
+        vm.table(name(mode), "nat")
+    );
+    assert_eq!(peer.ask("10.77.0.1:80"), "inbound 10.77.0.1:80");
+    assert_eq!(peer.ask("10.77.0.1:9010"), "inbound 10.77.0.1:9010");
+    assert_eq!(peer.ask("10.77.0.1:4140"), "outbound 10.77.0.1:4140");
+    assert_eq!(vm.ask("10.77.0.2:80"), "outbound 10.77.0.2:80");
+    assert_eq!(vm.ask("10.78.0.2:80"), "container 10.78.0.2:80");
+
+    redirect.subnets_redirect = vec!["0.0.0.0/0".parse().unwrap()];
+    redirect.subnets_ignore = vec!["10.77.0.2/32".parse().unwrap()];
+    let plan = mk_plan_of(&redirect);
+    apply(vm, mode, &plan);
+    assert_eq!(
+        state(vm, mode, &plan),
+        State::Applied,
+        "{}",
+        vm.table(name(mode), "nat")
+    );
+    assert_eq!(peer.ask("10.77.0.1:80"), "app 10.77.0.1:80");
+    assert_eq!(vm.ask("10.77.0.2:80"), "peer 10.77.0.2:80");
+    assert_eq!(vm.ask("10.78.0.2:80"), "outbound 10.78.0.2:80");
+}
+
+pub(crate) fn both_families_come_and_go_together(mode: Mode) {
+    let net = mk_net();
+    let Net { peer, vm, .. } = &net;
+    let both = mk_plan_of(&mk_redirect(true));
+    apply(vm, mode, &both);
+    assert_eq!(state(vm, mode, &both), State::Applied);
+    assert_eq!(peer.ask("[fd77::1]:80"), "inbound [fd77::1]:80");
+    assert_eq!(vm.ask("[fd77::2]:80"), "outbound [fd77::2]:80");
+    assert_eq!(peer.ask("[fd77::1]:22"), "sshd [fd77::1]:22");
+    assert_eq!(vm.ask("[::1]:80"), "app [::1]:80");
+    assert_eq!(peer.ask("10.77.0.1:80"), "inbound 10.77.0.1:80");
+    apply(vm, mode, &mk_plan());
+    assert_eq!(
+        peer.ask("[fd77::1]:80"),
+        "app [fd77::1]:80",
+        "IPv4 only: nothing of IPv6 is left"
+    );
+    assert_eq!(cleanup(vm).len(), 1);
+}
