@@ -123,7 +123,7 @@ fn publish(held: &mut Health, next: Health) -> bool {
         State::Unhealthy => warn!(reason = %next.reason, "workload not ready: {}", next.message),
         State::Healthy => info!(reason = %next.reason, "workload ready"),
         State::Starting if held.state == State::Healthy => {
-            warn!(reason = %next.reason, "workload not ready: {}", next.message)
+            warn!(reason = %next.reason, "workload not ready: {}", next.message);
         }
         State::Starting | State::Draining => {}
     }

@@ -24,7 +24,7 @@ pub fn start(config: &Config) {
     match config.log_format {
         LogFormat::Json => builder.json().flatten_event(true).init(),
         LogFormat::Plain if std::env::var_os("JOURNAL_STREAM").is_some() => {
-            builder.event_format(Lines { priority: true }).init()
+            builder.event_format(Lines { priority: true }).init();
         }
         LogFormat::Plain
             if std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none() =>

@@ -7,12 +7,13 @@
     reason = "test support"
 )]
 
-mod component {
-    mod identity;
-    mod registration;
-}
-mod support {
-    pub mod controller;
-    pub mod pki;
-    pub mod workload_api;
-}
+#[path = "support/controller.rs"]
+mod controller;
+#[path = "component/identity.rs"]
+mod identity;
+#[path = "support/pki.rs"]
+mod pki;
+#[path = "component/registration.rs"]
+mod registration;
+#[path = "support/workload_api.rs"]
+mod workload_api;

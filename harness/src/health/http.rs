@@ -172,7 +172,7 @@ mod tests {
                 let mut head = vec![0; 4096];
                 let length = stream.read(&mut head).await.unwrap();
                 heads
-                    .send(String::from_utf8_lossy(head.get(..length).unwrap()).into_owned())
+                    .send(String::from_utf8_lossy(&head[..length]).into_owned())
                     .await
                     .unwrap();
                 stream.write_all(answer.as_bytes()).await.unwrap();

@@ -18,10 +18,6 @@ pub(super) fn share(file: &Path, group: u32) -> io::Result<()> {
         .open(file)?;
     let held = lock.metadata()?;
     if held.gid() != group {
-        if held.gid() != 0 && held.mode() & 0o040 != 0 {
-            let text = format!("it is shared with group {} already", held.gid());
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
-        }
         fchown(&lock, None, Some(group))?;
     }
     lock.set_permissions(PermissionsExt::from_mode(held.mode() & 0o7777 | 0o040))

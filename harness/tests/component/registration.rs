@@ -6,7 +6,9 @@ use std::time::Duration;
 use linkerd_harness::identity;
 use linkerd_harness::registration::instance::Instance;
 use linkerd_harness::registration::{self, Inputs, LeaveMode, Phase, Reason, State};
-use linkerd_harness_api::v1::{self, controller_message::Kind as Says, harness_message::Kind as Hears};
+use linkerd_harness_api::v1::{
+    self, controller_message::Kind as Says, harness_message::Kind as Hears,
+};
 use linkerd_harness_core::assignment::Assignment;
 use linkerd_harness_core::config::{Backoff, Config, Identity};
 use linkerd_harness_core::health::{Health, State as HealthState};
@@ -15,9 +17,9 @@ use tokio::time::timeout;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use crate::support::controller::{SERVER_ID, mk_assignment, mk_controller};
-use crate::support::pki::{Authority, mk_authority};
-use crate::support::workload_api::{Agent, Says as AgentSays, mk_agent, mk_svid};
+use crate::controller::{SERVER_ID, mk_assignment, mk_controller};
+use crate::pki::{Authority, mk_authority};
+use crate::workload_api::{Agent, Says as AgentSays, mk_agent, mk_svid};
 
 const ID: &str = "spiffe://root.linkerd.cluster.local/proxy-harness";
 
@@ -45,8 +47,17 @@ fn mk_vm(authority: &Authority, config: Config) -> Vm {
     let svid = mk_svid(authority, ID, &authority.mk_svid(ID, 600));
     let agent = mk_agent(&socket, AgentSays::Issues(vec![svid]));
     let (identity_is, identity) = watch::channel(identity::State::default());
-    let backoff = Backoff { min: Duration::from_millis(10), max: Duration::from_millis(50), jitter_percent: 0 };
-    let source = Identity { spire_socket: socket, spiffe_id: None, trust_anchors: None, backoff };
+    let backoff = Backoff {
+        min: Duration::from_millis(10),
+        max: Duration::from_millis(50),
+        jitter_percent: 0,
+    };
+    let source = Identity {
+        spire_socket: socket,
+        spiffe_id: None,
+        trust_anchors: None,
+        backoff,
+    };
     tokio::spawn(identity::supervise(source, identity_is));
     let (health, health_seen) = watch::channel(Health::new(HealthState::Starting, "Starting", ""));
     let (leave, leave_seen) = watch::channel(None);
@@ -58,10 +69,22 @@ fn mk_vm(authority: &Authority, config: Config) -> Vm {
         health: health_seen,
         leave: leave_seen,
         store: store(&dir),
-        instance: Instance { id: vec![7; 32], boot: vec![1], session: vec![2; 16], hostname: "vm".to_owned() },
+        instance: Instance {
+            id: vec![7; 32],
+            boot: vec![1],
+            session: vec![2; 16],
+            hostname: "vm".to_owned(),
+        },
     };
     tokio::spawn(registration::supervise(inputs, states_are, assignment_is));
-    Vm { dir, health, leave, states, assignment, _agent: agent }
+    Vm {
+        dir,
+        health,
+        leave,
+        states,
+        assignment,
+        _agent: agent,
+    }
 }
 
 fn store(dir: &tempfile::TempDir) -> PathBuf {
@@ -71,7 +94,9 @@ fn store(dir: &tempfile::TempDir) -> PathBuf {
 impl Vm {
     async fn until(&mut self, what: &str, wanted: impl FnMut(&State) -> bool) -> State {
         let waiting = timeout(Duration::from_secs(20), self.states.wait_for(wanted));
-        let Ok(state) = waiting.await else { panic!("never {what}") };
+        let Ok(state) = waiting.await else {
+            panic!("never {what}")
+        };
         state.unwrap().clone()
     }
 
@@ -86,7 +111,10 @@ impl Vm {
     }
 
     async fn until_registered(&mut self) {
-        self.until("registered", |state| matches!(state.phase, Phase::Registered { .. })).await;
+        self.until("registered", |state| {
+            matches!(state.phase, Phase::Registered { .. })
+        })
+        .await;
     }
 }
 
@@ -98,30 +126,85 @@ async fn a_vm_registers_reports_health_and_leaves() {
     let mut session = controller.session().await;
     assert_eq!(session.hello.group.as_ref().unwrap().name, "training-vm");
     assert_eq!(session.hello.ips, ["127.0.0.1"]);
-    assert_eq!(session.hello.health.as_ref().unwrap().state(), v1::health_report::State::Starting);
-    assert!(session.hello.capabilities.iter().any(|known| known == "pending"));
+    assert_eq!(
+        session.hello.health.as_ref().unwrap().state(),
+        v1::health_report::State::Starting
+    );
+    assert!(
+        session
+            .hello
+            .capabilities
+            .iter()
+            .any(|known| known == "pending")
+    );
 
-    session.say(Says::Pending(v1::Pending { reason: "GROUP_NOT_FOUND".to_owned(), message: "no group training/training-vm".to_owned() })).await;
-    assert!(vm.until_refused(Reason::GroupNotFound).await.contains("training-vm"));
+    session
+        .say(Says::Pending(v1::Pending {
+            reason: "GROUP_NOT_FOUND".to_owned(),
+            message: "no group training/training-vm".to_owned(),
+        }))
+        .await;
+    assert!(
+        vm.until_refused(Reason::GroupNotFound)
+            .await
+            .contains("training-vm")
+    );
 
-    session.say(Says::Assignment(mk_assignment(&authority, ID, 1))).await;
+    session
+        .say(Says::Assignment(mk_assignment(&authority, ID, 1)))
+        .await;
     vm.until_registered().await;
-    let outcome = session.hear(|kind| if let Hears::ConfigAck(ack) = kind { Some(ack.outcome()) } else { None }).await;
+    let outcome = session
+        .hear(|kind| {
+            if let Hears::ConfigAck(ack) = kind {
+                Some(ack.outcome())
+            } else {
+                None
+            }
+        })
+        .await;
     assert_eq!(outcome, v1::config_ack::Outcome::Applied);
-    assert_eq!(vm.assignment.borrow().as_ref().unwrap().workload.name, "training-vm-0123456789");
+    assert_eq!(
+        vm.assignment.borrow().as_ref().unwrap().workload.name,
+        "training-vm-0123456789"
+    );
     assert!(store(&vm.dir).exists());
 
-    vm.health.send_replace(Health::new(HealthState::Healthy, "ProbeSucceeded", ""));
-    let report = session.hear(|kind| if let Hears::Health(report) = kind { Some(report) } else { None }).await;
+    vm.health
+        .send_replace(Health::new(HealthState::Healthy, "ProbeSucceeded", ""));
+    let report = session
+        .hear(|kind| {
+            if let Hears::Health(report) = kind {
+                Some(report)
+            } else {
+                None
+            }
+        })
+        .await;
     assert_eq!(report.state(), v1::health_report::State::Healthy);
     session.confirm(report.seq).await;
-    vm.until("confirmed", |state| state.confirmed.as_ref().is_some_and(|health| health.state == HealthState::Healthy)).await;
+    vm.until("confirmed", |state| {
+        state
+            .confirmed
+            .as_ref()
+            .is_some_and(|health| health.state == HealthState::Healthy)
+    })
+    .await;
 
     vm.leave.send_replace(Some(LeaveMode::Reboot));
-    let leave = session.hear(|kind| if let Hears::Leave(leave) = kind { Some(leave) } else { None }).await;
+    let leave = session
+        .hear(|kind| {
+            if let Hears::Leave(leave) = kind {
+                Some(leave)
+            } else {
+                None
+            }
+        })
+        .await;
     assert_eq!(leave.mode(), v1::leave::Mode::Reboot);
     drop(session);
-    vm.until("gone", |state| matches!(state.phase, Phase::Left)).await;
+    vm.until("gone", |state| matches!(state.phase, Phase::Left))
+        .await;
 }
 
 #[tokio::test]
@@ -130,18 +213,37 @@ async fn a_lost_session_is_opened_again_with_what_was_assigned() {
     let mut controller = mk_controller(&authority).await;
     let mut vm = mk_vm(&authority, mk_config(controller.address, SERVER_ID));
     let session = controller.session().await;
-    session.say(Says::Assignment(mk_assignment(&authority, ID, 3))).await;
+    session
+        .say(Says::Assignment(mk_assignment(&authority, ID, 3)))
+        .await;
     vm.until_registered().await;
     session.refuse(Status::unavailable("going down")).await;
 
     let again = controller.session().await;
     assert_eq!(again.hello.resume.as_ref().unwrap().group_generation, 3);
     assert!(again.hello.stream_seq > 1);
-    again.say(Says::Assignment(mk_assignment(&authority, ID, 2))).await;
-    again.say(Says::Assignment(mk_assignment(&authority, ID, 4))).await;
-    let newest = timeout(Duration::from_secs(20), vm.assignment.wait_for(|held| held.as_ref().is_some_and(|held| held.group_generation != 3)));
-    let generation = newest.await.unwrap().unwrap().as_ref().unwrap().group_generation;
-    assert_eq!(generation, 4, "an older assignment must not replace a newer one");
+    again
+        .say(Says::Assignment(mk_assignment(&authority, ID, 2)))
+        .await;
+    again
+        .say(Says::Assignment(mk_assignment(&authority, ID, 4)))
+        .await;
+    let newest = timeout(
+        Duration::from_secs(20),
+        vm.assignment
+            .wait_for(|held| held.as_ref().is_some_and(|held| held.group_generation != 3)),
+    );
+    let generation = newest
+        .await
+        .unwrap()
+        .unwrap()
+        .as_ref()
+        .unwrap()
+        .group_generation;
+    assert_eq!(
+        generation, 4,
+        "an older assignment must not replace a newer one"
+    );
 }
 
 #[tokio::test]
@@ -150,11 +252,17 @@ async fn a_vm_starts_from_disk_while_the_controller_is_away() {
     let mut controller = mk_controller(&authority).await;
     let mut vm = mk_vm(&authority, mk_config(controller.address, SERVER_ID));
     let session = controller.session().await;
-    session.say(Says::Assignment(mk_assignment(&authority, ID, 1))).await;
+    session
+        .say(Says::Assignment(mk_assignment(&authority, ID, 1)))
+        .await;
     vm.until_registered().await;
     let kept = std::fs::read(store(&vm.dir)).unwrap();
 
-    let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let nobody = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let config = mk_config(nobody, SERVER_ID);
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(store(&dir), kept).unwrap();
@@ -163,10 +271,29 @@ async fn a_vm_starts_from_disk_while_the_controller_is_away() {
     let (_identity_is, identity) = watch::channel(identity::State::default());
     let (_health_is, health) = watch::channel(Health::new(HealthState::Starting, "Starting", ""));
     let (_leave_is, leave) = watch::channel(None);
-    let instance = Instance { id: vec![7; 32], boot: vec![1], session: vec![2; 16], hostname: "vm".to_owned() };
-    let inputs = Inputs { config: Arc::new(config), identity, health, leave, store: store(&dir), instance };
+    let instance = Instance {
+        id: vec![7; 32],
+        boot: vec![1],
+        session: vec![2; 16],
+        hostname: "vm".to_owned(),
+    };
+    let inputs = Inputs {
+        config: Arc::new(config),
+        identity,
+        health,
+        leave,
+        store: store(&dir),
+        instance,
+    };
     tokio::spawn(registration::supervise(inputs, states_are, assignment_is));
-    let held = timeout(Duration::from_secs(20), assignment.wait_for(Option::is_some)).await.unwrap().unwrap().clone();
+    let held = timeout(
+        Duration::from_secs(20),
+        assignment.wait_for(Option::is_some),
+    )
+    .await
+    .unwrap()
+    .unwrap()
+    .clone();
     assert_eq!(held.unwrap().workload.name, "training-vm-0123456789");
 }
 
@@ -174,16 +301,28 @@ async fn a_vm_starts_from_disk_while_the_controller_is_away() {
 async fn each_failure_has_its_own_reason() {
     let authority = mk_authority();
     let controller = mk_controller(&authority).await;
-    let mut wrong_name = mk_vm(&authority, mk_config(controller.address, "somebody-else.linkerd.cluster.local"));
+    let mut wrong_name = mk_vm(
+        &authority,
+        mk_config(controller.address, "somebody-else.linkerd.cluster.local"),
+    );
     wrong_name.until_refused(Reason::WrongController).await;
 
     let foreign = mk_authority();
     let mut wrong_root = mk_vm(&foreign, mk_config(controller.address, SERVER_ID));
     wrong_root.until_refused(Reason::ControllerUntrusted).await;
 
-    let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let nobody = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let mut alone = mk_vm(&authority, mk_config(nobody, SERVER_ID));
-    assert!(alone.until_refused(Reason::Unreachable).await.contains(&nobody.to_string()));
+    assert!(
+        alone
+            .until_refused(Reason::Unreachable)
+            .await
+            .contains(&nobody.to_string())
+    );
 }
 
 #[tokio::test]
@@ -192,13 +331,27 @@ async fn what_the_controller_says_reaches_the_operator() {
     let mut controller = mk_controller(&authority).await;
     let mut vm = mk_vm(&authority, mk_config(controller.address, SERVER_ID));
     let mut details = ErrorDetails::new();
-    details.set_error_info("IDENTITY_NOT_ALLOWED", "meshexpansion.io", std::collections::HashMap::new());
+    details.set_error_info(
+        "IDENTITY_NOT_ALLOWED",
+        "meshexpansion.io",
+        std::collections::HashMap::new(),
+    );
     details.set_retry_info(Some(Duration::from_millis(50)));
-    let status = Status::with_error_details(Code::PermissionDenied, "not in the access list of training-vm", details);
+    let status = Status::with_error_details(
+        Code::PermissionDenied,
+        "not in the access list of training-vm",
+        details,
+    );
     controller.session().await.refuse(status).await;
-    assert!(vm.until_refused(Reason::IdentityNotAllowed).await.contains("access list"));
+    assert!(
+        vm.until_refused(Reason::IdentityNotAllowed)
+            .await
+            .contains("access list")
+    );
     // And it tries again when told to.
     let session = controller.session().await;
-    session.say(Says::Assignment(mk_assignment(&authority, ID, 1))).await;
+    session
+        .say(Says::Assignment(mk_assignment(&authority, ID, 1)))
+        .await;
     vm.until_registered().await;
 }

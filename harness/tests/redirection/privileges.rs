@@ -1,4 +1,4 @@
-//! As the daemon runs: a plain user with CAP_NET_ADMIN and CAP_NET_RAW.
+//! As the daemon runs: a plain user with `CAP_NET_ADMIN` and `CAP_NET_RAW`.
 
 use std::path::Path;
 use std::process::Command;

@@ -8,7 +8,8 @@ use std::time::Duration;
 use futures::Stream;
 use linkerd_harness_api::v1::registration_server::{Registration, RegistrationServer};
 use linkerd_harness_api::v1::{
-    self, CheckResult, ControllerMessage, HarnessMessage, Hello, controller_message::Kind as Says, harness_message::Kind as Hears,
+    self, CheckResult, ControllerMessage, HarnessMessage, Hello, controller_message::Kind as Says,
+    harness_message::Kind as Hears,
 };
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -17,9 +18,10 @@ use tokio_rustls::TlsAcceptor;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::pki::Authority;
+use crate::pki::Authority;
 
-pub const SERVER_ID: &str = "linkerd-autoregistration.linkerd.serviceaccount.identity.linkerd.cluster.local";
+pub const SERVER_ID: &str =
+    "linkerd-autoregistration.linkerd.serviceaccount.identity.linkerd.cluster.local";
 
 /// One session, seen from the controller.
 pub struct Session {
@@ -36,33 +38,50 @@ pub struct Controller {
 pub async fn mk_controller(authority: &Authority) -> Controller {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(authority.server_config(&authority.mk_server(SERVER_ID))));
+    let acceptor = TlsAcceptor::from(Arc::new(
+        authority.server_config(&authority.mk_server(SERVER_ID)),
+    ));
     let (connections, incoming) = mpsc::channel(8);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             // A client that does not like us is the test's business, not ours.
             if let Ok(mut stream) = acceptor.accept(stream).await {
                 let (mut outer, inner) = tokio::io::duplex(64 * 1024);
-                connections.send(Ok::<_, std::io::Error>(inner)).await.unwrap();
-                tokio::spawn(async move { tokio::io::copy_bidirectional(&mut stream, &mut outer).await });
+                connections
+                    .send(Ok::<_, std::io::Error>(inner))
+                    .await
+                    .unwrap();
+                tokio::spawn(async move {
+                    tokio::io::copy_bidirectional(&mut stream, &mut outer).await
+                });
             }
         }
     });
     let (opened, sessions) = mpsc::channel(8);
     let service = RegistrationServer::new(Service(opened));
-    tokio::spawn(tonic::transport::Server::builder().add_service(service).serve_with_incoming(ReceiverStream::new(incoming)));
+    tokio::spawn(
+        tonic::transport::Server::builder()
+            .add_service(service)
+            .serve_with_incoming(ReceiverStream::new(incoming)),
+    );
     Controller { address, sessions }
 }
 
 impl Controller {
     pub async fn session(&mut self) -> Session {
-        timeout(Duration::from_secs(20), self.sessions.recv()).await.expect("a session must come").unwrap()
+        timeout(Duration::from_secs(20), self.sessions.recv())
+            .await
+            .expect("a session must come")
+            .unwrap()
     }
 }
 
 impl Session {
     pub async fn say(&self, kind: Says) {
-        self.says.send(Ok(ControllerMessage { kind: Some(kind) })).await.unwrap();
+        self.says
+            .send(Ok(ControllerMessage { kind: Some(kind) }))
+            .await
+            .unwrap();
     }
 
     pub async fn refuse(self, status: Status) {
@@ -79,19 +98,23 @@ impl Session {
             }
             panic!("the harness ended the stream");
         };
-        timeout(Duration::from_secs(20), found).await.expect("the message must come")
+        timeout(Duration::from_secs(20), found)
+            .await
+            .expect("the message must come")
     }
 
     pub async fn confirm(&self, seq: u64) {
         let outcome = v1::health_ack::Outcome::Persisted.into();
-        self.say(Says::HealthAck(v1::HealthAck { seq, outcome })).await;
+        self.say(Says::HealthAck(v1::HealthAck { seq, outcome }))
+            .await;
     }
 }
 
 pub fn mk_assignment(authority: &Authority, identity: &str, generation: i64) -> v1::Assignment {
     let destination = v1::Endpoint {
         addr: "linkerd-dst-headless.linkerd.svc.cluster.local.:8086".to_owned(),
-        identity: "linkerd-destination.linkerd.serviceaccount.identity.linkerd.cluster.local".to_owned(),
+        identity: "linkerd-destination.linkerd.serviceaccount.identity.linkerd.cluster.local"
+            .to_owned(),
     };
     v1::Assignment {
         workload: Some(v1::Workload {
@@ -99,9 +122,14 @@ pub fn mk_assignment(authority: &Authority, identity: &str, generation: i64) -> 
             name: "training-vm-0123456789".to_owned(),
             uid: "uid-1".to_owned(),
             identity: identity.to_owned(),
-            server_name: "training-vm-0123456789.training.external.identity.linkerd.cluster.local".to_owned(),
+            server_name: "training-vm-0123456789.training.external.identity.linkerd.cluster.local"
+                .to_owned(),
             ips: vec!["127.0.0.1".to_owned()],
-            ports: vec![v1::Port { name: "http".to_owned(), port: 80, protocol: "TCP".to_owned() }],
+            ports: vec![v1::Port {
+                name: "http".to_owned(),
+                port: 80,
+                protocol: "TCP".to_owned(),
+            }],
         }),
         probes: Vec::new(),
         proxy: Some(v1::ProxyConfig {
@@ -134,16 +162,25 @@ struct Service(mpsc::Sender<Session>);
 impl Registration for Service {
     type SessionStream = Pin<Box<dyn Stream<Item = Result<ControllerMessage, Status>> + Send>>;
 
-    async fn session(&self, request: Request<Streaming<HarnessMessage>>) -> Result<Response<Self::SessionStream>, Status> {
+    async fn session(
+        &self,
+        request: Request<Streaming<HarnessMessage>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
         let mut heard = request.into_inner();
         let opened = self.0.clone();
         let (says, stream) = mpsc::channel(8);
         tokio::spawn(async move {
-            let Ok(Some(HarnessMessage { kind: Some(Hears::Hello(hello)) })) = heard.message().await else {
+            let Ok(Some(HarnessMessage {
+                kind: Some(Hears::Hello(hello)),
+            })) = heard.message().await
+            else {
                 panic!("the first message must be Hello");
             };
             let (messages, hears) = mpsc::channel(16);
-            opened.send(Session { hello, says, hears }).await.unwrap_or_else(|_| panic!("the test must watch"));
+            opened
+                .send(Session { hello, says, hears })
+                .await
+                .unwrap_or_else(|_| panic!("the test must watch"));
             while let Ok(Some(message)) = heard.message().await {
                 if let Some(kind) = message.kind
                     && messages.send(kind).await.is_err()

@@ -283,7 +283,7 @@ fn run(words: &[&str], input: &str) -> String {
         .take()
         .unwrap()
         .write_all(input.as_bytes())
-        .unwrap_or_else(|error| eprintln!("{words:?}: {error}"));
+        .unwrap_or_else(|error| panic!("cannot write to {words:?}: {error}"));
     let output = child.wait_with_output().unwrap();
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(

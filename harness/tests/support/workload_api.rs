@@ -12,7 +12,7 @@ use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
 use tonic::codegen::{BoxFuture, Service, http};
 use tonic::{Request, Response, Status};
 
-use super::pki::{Authority, Leaf};
+use crate::pki::{Authority, Leaf};
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
 pub struct FetchRequest {}
@@ -73,13 +73,19 @@ pub fn mk_agent(socket: &Path, says: Says) -> Agent {
     let (stop, stopped) = oneshot::channel::<()>();
     let incoming = UnixListenerStream::new(UnixListener::bind(socket).unwrap());
     tokio::spawn(async move {
-        let serving = tonic::transport::Server::builder().add_service(Api(hears)).serve_with_incoming(incoming);
+        let serving = tonic::transport::Server::builder()
+            .add_service(Api(hears))
+            .serve_with_incoming(incoming);
         tokio::select! {
             result = serving => result.unwrap(),
             _ = stopped => {}
         }
     });
-    Agent { says, socket: socket.to_owned(), stop: Some(stop) }
+    Agent {
+        says,
+        socket: socket.to_owned(),
+        stop: Some(stop),
+    }
 }
 
 type Messages = Pin<Box<dyn Stream<Item = Result<FetchResponse, Status>> + Send>>;
@@ -98,14 +104,18 @@ impl tonic::server::ServerStreamingService<FetchRequest> for Fetch {
         let mut says = self.0.clone();
         Box::pin(async move {
             if request.metadata().get("workload.spiffe.io").is_none() {
-                return Err(Status::invalid_argument("security header missing from request"));
+                return Err(Status::invalid_argument(
+                    "security header missing from request",
+                ));
             }
             let (messages, stream) = mpsc::channel(4);
             tokio::spawn(async move {
                 loop {
                     let message = match says.borrow_and_update().clone() {
                         Says::NoEntry => Err(Status::permission_denied("no identity issued")),
-                        Says::Unavailable => Err(Status::unavailable("workload attestation failed")),
+                        Says::Unavailable => {
+                            Err(Status::unavailable("workload attestation failed"))
+                        }
                         Says::Issues(svids) => Ok(FetchResponse { svids }),
                     };
                     let over = message.is_err();
@@ -118,7 +128,9 @@ impl tonic::server::ServerStreamingService<FetchRequest> for Fetch {
                     }
                 }
             });
-            Ok(Response::new(Box::pin(ReceiverStream::new(stream)) as Messages))
+            Ok(Response::new(
+                Box::pin(ReceiverStream::new(stream)) as Messages
+            ))
         })
     }
 }
