@@ -57,7 +57,14 @@ pub async fn decide(mut inputs: Inputs, plans: watch::Sender<Option<Arc<Plan>>>)
             grace_over,
         );
         let controller = inputs.registration.borrow_and_update().peer;
-        let plan = wanted.then(|| Arc::new(plan(&inputs, controller)));
+        let plan = wanted.then(|| {
+            Arc::new(plan(
+                &inputs.config,
+                inputs.user_id,
+                &inputs.guard_rails,
+                controller,
+            ))
+        });
         if held && !wanted && !stopping {
             if grace_over {
                 warn!(
@@ -106,18 +113,18 @@ fn wanted(
     }
 }
 
-fn plan(inputs: &Inputs, controller: Option<SocketAddr>) -> Plan {
-    let found = inputs
-        .guard_rails
+/// What is redirected when anything is. `controller` is where autoregistration was reached last.
+pub fn plan(
+    config: &Config,
+    user_id: u32,
+    found: &[GuardRail],
+    controller: Option<SocketAddr>,
+) -> Plan {
+    let found = found
         .iter()
         .cloned()
         .chain(controller.map(GuardRail::ControlPlane));
-    Plan::new(
-        &inputs.config.redirect,
-        ProxyPorts::of(&inputs.config),
-        inputs.user_id,
-        found,
-    )
+    Plan::new(&config.redirect, ProxyPorts::of(config), user_id, found)
 }
 
 #[cfg(test)]

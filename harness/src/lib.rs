@@ -60,6 +60,16 @@ pub async fn run(config: Config, paths: Paths) -> anyhow::Result<()> {
         warn!("{warning}");
     }
 
+    let guard_rails = redirection::guard_rails(&paths.runtime);
+    let plan = interception::plan(&config, user_id, &guard_rails, None);
+    if let Err(error) = firewall.prepare_connections(&plan).await {
+        // The first rules may then cut connections that are open now. Whoever applies them says what is wrong.
+        warn!(
+            "cannot prepare for redirection: {}",
+            causes::one_line(&error)
+        );
+    }
+
     // Each piece of state: one sender, moved into its owner; everybody else watches.
     let (identity_is, identity) = watch::channel(identity::State::default());
     let (registration_is, registration) = watch::channel(registration::State::default());
@@ -123,7 +133,7 @@ pub async fn run(config: Config, paths: Paths) -> anyhow::Result<()> {
             interception::Inputs {
                 config: Arc::clone(&config),
                 user_id,
-                guard_rails: redirection::guard_rails(&paths.runtime),
+                guard_rails,
                 proxy: proxy.clone(),
                 registration: registration.clone(),
                 stopping: orders.stop_redirecting.subscribe(),
@@ -163,7 +173,7 @@ pub async fn run(config: Config, paths: Paths) -> anyhow::Result<()> {
         signal = signals::first() => {
             info!(signal = signal?, "stopping");
             systemd::stopping();
-            let done = stop::in_order(&orders, watched, rules);
+            let done = stop::in_order(&orders, watched, rules, &paths.runtime);
             tokio::select! {
                 () = done => info!("stopped"),
                 signal = signals::first() => info!(signal = signal?, "second signal: stopping at once"),

@@ -18,22 +18,19 @@ use tracing_subscriber::registry::LookupSpan;
 pub fn start(config: &Config) {
     let filter = EnvFilter::try_new(filter(&config.log_level))
         .unwrap_or_else(|_| EnvFilter::new(filter("info")));
+    let journal = std::env::var_os("JOURNAL_STREAM").is_some();
+    let terminal = !journal && std::io::stderr().is_terminal();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(terminal && std::env::var_os("NO_COLOR").is_none())
         .with_writer(std::io::stderr);
     match config.log_format {
         LogFormat::Json => builder.json().flatten_event(true).init(),
-        LogFormat::Plain if std::env::var_os("JOURNAL_STREAM").is_some() => {
-            builder.event_format(Lines { priority: true }).init();
+        LogFormat::Plain if terminal => {
+            let timer = tracing_subscriber::fmt::time::uptime();
+            builder.with_timer(timer).init();
         }
-        LogFormat::Plain
-            if std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none() =>
-        {
-            builder
-                .with_timer(tracing_subscriber::fmt::time::uptime())
-                .init();
-        }
-        LogFormat::Plain => builder.event_format(Lines { priority: false }).init(),
+        LogFormat::Plain => builder.event_format(Lines { priority: journal }).init(),
     }
 }
 

@@ -3,6 +3,7 @@
 //! draining is confirmed by the controller -> peers have taken us out -> rules removed, so that new connections no longer
 //! meet the proxy -> the proxy ends what is open -> goodbye to the controller.
 
+use std::path::Path;
 use std::time::Duration;
 
 use linkerd_harness_core::health::State as HealthState;
@@ -12,7 +13,7 @@ use tracing::warn;
 
 use crate::board::Watched;
 use crate::proxy;
-use crate::redirection::{Phase as RulesPhase, Redirection};
+use crate::redirection::{self, Phase as RulesPhase, Redirection};
 use crate::registration::{LeaveMode, Phase};
 use crate::systemd;
 
@@ -57,6 +58,7 @@ pub(crate) async fn in_order(
     orders: &Orders,
     mut watched: Watched,
     mut rules: watch::Receiver<Redirection>,
+    runtime: &Path,
 ) {
     let mode = if systemd::machine_stops().await {
         LeaveMode::Reboot
@@ -93,6 +95,10 @@ pub(crate) async fn in_order(
         .wait_for(|state| matches!(state, proxy::State::Stopped));
     if timeout(grace, stopped).await.is_err() {
         warn!("the proxy did not stop in time");
+    }
+    // What kept open connections going is no longer needed. Root's `cleanup` after us takes what we may not.
+    if let Err(errors) = redirection::cleanup(runtime).await {
+        warn!("rules are left behind, `linkerd-proxy-harness cleanup` takes them: {errors}");
     }
     orders.leave.send_replace(Some(mode));
     let left = watched

@@ -59,6 +59,23 @@ pub fn apply(plan: &Plan, family: Family, dump: &str) -> String {
     text
 }
 
+/// The text that lays our chains without a jump into them. `None` when there is one already.
+///
+/// They see no packet, but their REDIRECT rules turn connection tracking on. A connection that is open gets its entry with
+/// its next packet, and the kernel never translates an entry that exists: so `apply`, when the proxy serves, leaves it
+/// alone. Without this, on a host where nobody else uses connection tracking, every open connection would meet the proxy in
+/// its middle and be reset (measured).
+pub fn groundwork(plan: &Plan, family: Family, dump: &str) -> Option<String> {
+    let dump = Dump::parse(dump);
+    let mut text = String::new();
+    for chain in Chain::ALL {
+        push(&mut text, format_args!(":{chain} - [0:0]"));
+    }
+    push_rules(&mut text, plan, family);
+    let there = Chain::ALL.into_iter().any(|chain| dump.has(chain));
+    transaction(&text).filter(|_| !there)
+}
+
 /// The text after which nothing is redirected any more: every rule that leads into a chain of ours is deleted. `None` when
 /// there is none.
 ///

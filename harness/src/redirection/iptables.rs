@@ -56,6 +56,18 @@ impl Iptables {
         ))
     }
 
+    /// Lets connection tracking get to know the connections that are open before anything is redirected; see
+    /// [`redirect::iptables::groundwork`]. Redirects nothing.
+    pub async fn prepare_connections(&self, plan: &Plan) -> Result<(), Error> {
+        for family in plan.families() {
+            let text = |dump: &str| redirect::iptables::groundwork(plan, *family, dump);
+            self.v6_used
+                .fetch_or(*family == Family::V6, Ordering::Relaxed);
+            self.tools(*family)?.change("prepare", text).await?;
+        }
+        Ok(())
+    }
+
     fn tools(&self, family: Family) -> Result<&Tools, Error> {
         match family {
             Family::V4 => Ok(&self.v4),

@@ -55,6 +55,13 @@ pub(crate) fn apply(vm: &Namespace, mode: Mode, plan: &Plan) {
     });
 }
 
+pub(crate) fn prepare_connections(vm: &Namespace, mode: Mode) {
+    vm.block_on(async {
+        let (firewall, _) = Iptables::open(mode, Path::new(RUN_DIR)).await.unwrap();
+        firewall.prepare_connections(&mk_plan()).await.unwrap();
+    });
+}
+
 pub(crate) fn state(vm: &Namespace, mode: Mode, plan: &Plan) -> State {
     vm.block_on(async {
         let (firewall, _) = Iptables::open(mode, Path::new(RUN_DIR)).await.unwrap();

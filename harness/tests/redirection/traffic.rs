@@ -5,7 +5,9 @@ use linkerd_harness_core::redirect::State;
 
 use crate::backends::name;
 use crate::netns::Net;
-use crate::setup::{PROXY, apply, cleanup, mk_plan, mk_plan_of, mk_redirect, state, withdraw};
+use crate::setup::{
+    PROXY, apply, cleanup, mk_plan, mk_plan_of, mk_redirect, prepare_connections, state, withdraw,
+};
 
 fn mk_net() -> Net {
     let net = Net::new();
@@ -106,6 +108,25 @@ pub(crate) fn connections_that_are_open_survive_reapply_and_withdrawal(mode: Mod
         1,
         "what withdrawal leaves, cleanup finds"
     );
+}
+
+pub(crate) fn connections_that_were_open_before_the_first_rule_carry_on(mode: Mode) {
+    let net = mk_net();
+    let Net { peer, vm, .. } = &net;
+    let mut inbound = peer.connect_as(0, "10.77.0.1:80").unwrap();
+    let mut outbound = vm.connect_as(0, "10.77.0.2:80").unwrap();
+    prepare_connections(vm, mode);
+    assert_eq!(peer.ask("10.77.0.1:80"), "app 10.77.0.1:80");
+    assert!(inbound.echoes() && outbound.echoes());
+    apply(vm, mode, &mk_plan());
+    assert_eq!(peer.ask("10.77.0.1:80"), "inbound 10.77.0.1:80");
+    assert_eq!(
+        [inbound.echoes(), outbound.echoes()],
+        [true; 2],
+        "inbound, outbound after the first apply"
+    );
+    cleanup(vm);
+    assert_eq!(state(vm, mode, &mk_plan()), State::Absent);
 }
 
 pub(crate) fn subnets_and_ports_limit_what_is_redirected(mode: Mode) {

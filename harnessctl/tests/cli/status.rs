@@ -1,0 +1,89 @@
+use linkerd_harness_core::status::{State, Status};
+
+use crate::support::{Host, host_with_daemon, mk_status, nobody, ok};
+
+#[test]
+fn one_screen_shows_each_part_with_state_reason_and_since() {
+    let status = mk_status(
+        State::Waiting,
+        "GroupNotFound",
+        "no ExternalGroup training/training-vm\u{1b}[2J",
+    );
+    let shown = host_with_daemon(vec![ok(&status)]).run(&["status"]);
+    let expected = "\
+linkerd-proxy-harness 1.2.3, group training/training-vm: not meshed
+
+identity      ok        Fine           since 2026-11-23T08:00:00Z  spiffe://root.linkerd.cluster.local/proxy-harness
+registration  waiting   GroupNotFound  since 2026-11-23T08:00:00Z  no ExternalGroup training/training-vm [2J
+proxy         ok        Fine           since 2026-11-23T08:00:00Z
+redirection   ok        Fine           since 2026-11-23T08:00:00Z
+health        ok        Fine           since 2026-11-23T08:00:00Z
+";
+    assert_eq!(
+        (shown.code, shown.stdout.as_str(), shown.stderr.as_str()),
+        (0, expected, "")
+    );
+}
+
+#[test]
+fn json_is_what_the_daemon_said() {
+    let status = mk_status(State::Ok, "Registered", "");
+    let shown = host_with_daemon(vec![ok(&status)]).run(&["status", "--output", "json"]);
+    assert_eq!(shown.code, 0);
+    assert_eq!(
+        serde_json::from_str::<Status>(&shown.stdout).unwrap(),
+        status
+    );
+}
+
+#[test]
+fn a_daemon_that_is_down_is_said_to_be_with_how_to_start_it() {
+    let host = Host::configured();
+    let address = nobody();
+    assert_eq!(
+        host.run(&["set-config", &format!("--admin-address={address}")])
+            .code,
+        0
+    );
+    let shown = host.run(&["status"]);
+    assert_eq!((shown.code, shown.stdout.as_str()), (69, ""));
+    let expected =
+        format!("error: linkerd-proxy-harness is not running: nothing listens on {address}\n");
+    assert!(shown.stderr.starts_with(&expected), "{}", shown.stderr);
+    assert!(
+        shown
+            .stderr
+            .contains("systemctl start linkerd-proxy-harness"),
+        "{}",
+        shown.stderr
+    );
+}
+
+#[test]
+fn another_program_on_the_port_is_not_taken_for_the_daemon() {
+    for answer in [
+        "HTTP/1.1 404 Not Found\r\n\r\n",
+        "HTTP/1.1 200 OK\r\n\r\n{}",
+        "SSH-2.0-x\r\n",
+        "",
+    ] {
+        let shown = host_with_daemon(vec![answer.to_owned()]).run(&["status"]);
+        assert_eq!((shown.code, shown.stdout.as_str()), (69, ""));
+        assert!(
+            shown.stderr.contains("is not linkerd-proxy-harness: it "),
+            "{}",
+            shown.stderr
+        );
+    }
+}
+
+#[test]
+fn before_it_is_set_up_the_way_to_set_it_up_is_told() {
+    let shown = Host::empty().run(&["status"]);
+    assert_eq!((shown.code, shown.stdout.as_str()), (69, ""));
+    assert!(
+        shown.stderr.contains("sudo harnessctl set-config"),
+        "{}",
+        shown.stderr
+    );
+}
