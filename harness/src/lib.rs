@@ -55,7 +55,7 @@ pub async fn run(config: Config, paths: Paths) -> anyhow::Result<()> {
     let (firewall, choice) = redirection::Iptables::open(config.redirect.mode, &paths.runtime)
         .await
         .context("cannot prepare redirection")?;
-    info!(backend = %choice.backend, "{}", choice.because);
+    info!(backend = %choice.backend, why = choice.because, "firewall backend chosen");
     if let Some(warning) = choice.warning {
         warn!("{warning}");
     }

@@ -48,7 +48,7 @@ pub struct Timing {
     pub look_slow: Duration,
     /// When a start counts as slow.
     pub slow_start: Duration,
-    /// Between two looks at a proxy that has served.
+    /// Between two looks at a proxy that serves and reaches the control plane. Its death is seen at once all the same.
     pub look_serving: Duration,
     /// How long one look may take.
     pub look_timeout: Duration,
@@ -188,7 +188,7 @@ impl Default for Timing {
             look_starting: Duration::from_millis(50),
             look_slow: Duration::from_millis(500),
             slow_start: Duration::from_secs(10),
-            look_serving: Duration::from_secs(1),
+            look_serving: Duration::from_secs(2),
             look_timeout: Duration::from_secs(1),
             false_ready: Duration::from_secs(3),
             panic: Duration::from_millis(200),

@@ -31,9 +31,11 @@ use crate::identity;
 use crate::report::Report;
 pub use refusal::{Reason, Refusal};
 
-/// Waits between attempts; the first retry after a lost session falls into the window that the controller names.
+/// Waits between attempts. The longest is a multiple of the window that the controller names, since a controller that was
+/// restarted takes VMs that stay away longer for gone; without an assignment there is nothing to be taken for.
 const RETRY_MIN: Duration = Duration::from_secs(1);
-const RETRY_MAX: Duration = Duration::from_secs(60);
+const RETRY_MAX: Duration = Duration::from_secs(15);
+const WINDOWS: u32 = 4;
 
 /// What registration needs to know. All of it changes while it runs, but for the configuration.
 #[derive(Debug)]
@@ -144,14 +146,14 @@ pub async fn supervise(
                     );
                 }
                 said = Some(refusal.clone());
-                let wait = refusal.retry_after.unwrap_or_else(|| {
-                    match (registered, &*assignments.borrow()) {
-                        (true, Some(assignment)) => assignment
-                            .timing
-                            .reconnect_window
-                            .mul_f64(rand::rng().random()),
-                        _ => backoff.next_wait().max(RETRY_MIN / 4),
-                    }
+                let window = assignments
+                    .borrow()
+                    .as_ref()
+                    .map(|held| held.timing.reconnect_window);
+                let wait = refusal.retry_after.unwrap_or_else(|| match window {
+                    Some(window) if registered => window.mul_f64(rand::rng().random()),
+                    Some(window) => backoff.next_wait().min(window * WINDOWS),
+                    None => backoff.next_wait(),
                 });
                 publish(&states, Phase::Retrying(refusal));
                 wait

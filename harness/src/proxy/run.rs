@@ -45,6 +45,7 @@ pub(super) struct Run<'a> {
     /// Since when it serves without a break.
     serving: Option<(SystemTime, Instant)>,
     has_served: bool,
+    reaches_control_plane: bool,
     unanswered: u32,
     false_ready: Option<Instant>,
     started: Instant,
@@ -68,6 +69,7 @@ impl<'a> Run<'a> {
             certified: false,
             serving: None,
             has_served: false,
+            reaches_control_plane: false,
             unanswered: 0,
             false_ready: None,
             started: Instant::now(),
@@ -136,7 +138,7 @@ impl<'a> Run<'a> {
     }
 
     fn until_next_look(&self) -> Duration {
-        if self.has_served {
+        if self.has_served && self.reaches_control_plane {
             self.timing.look_serving
         } else if self.started.elapsed() < self.timing.slow_start {
             self.timing.look_starting
@@ -165,6 +167,7 @@ impl<'a> Run<'a> {
             self.has_served = true;
             self.certified = true;
             let control_plane = verdict.reaches_control_plane();
+            self.reaches_control_plane = control_plane;
             let before = self.publish(State::Serving {
                 pid,
                 since,

@@ -92,6 +92,7 @@ impl Reason {
             "RATE_LIMITED" | "GROUP_FULL" => Self::RateLimited,
             "API_UNAVAILABLE" => Self::ApiUnavailable,
             "SUPERSEDED" => Self::Superseded,
+            "DRAINING" | "HEARTBEAT_MISSED" => Self::Lost,
             _ => Self::Refused,
         }
     }

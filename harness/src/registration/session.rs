@@ -179,7 +179,12 @@ impl Session<'_> {
                 info!(reason = %go_away.reason, "the controller asks for a new session");
                 Some(End::Renew(within))
             }
-            // A heartbeat only resets the clock; a kind that we do not know is of a newer protocol.
+            // A question whether we are alive: is this machine's clone to be refused, or do we take over from the dead?
+            Some(Heard::Heartbeat(question)) if question.seq >> 63 == 1 => {
+                self.try_say(Said::Heartbeat(question));
+                None
+            }
+            // Any other heartbeat only resets the clock; a kind that we do not know is of a newer protocol.
             Some(Heard::Heartbeat(_)) | None => None,
         }
     }

@@ -191,6 +191,19 @@ async fn a_vm_registers_reports_health_and_leaves() {
     })
     .await;
 
+    let question = 1 << 63 | 5;
+    session
+        .say(Says::Heartbeat(v1::Heartbeat { seq: question }))
+        .await;
+    let beat = |kind| {
+        if let Hears::Heartbeat(beat) = kind {
+            Some(beat.seq)
+        } else {
+            None
+        }
+    };
+    assert_eq!(session.hear(beat).await, question, "a live VM answers");
+
     vm.leave.send_replace(Some(LeaveMode::Reboot));
     let leave = session
         .hear(|kind| {
