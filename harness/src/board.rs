@@ -126,10 +126,11 @@ fn update(page: &watch::Sender<Arc<Status>>, reports: Reports) {
             .all(|(_, part)| matches!(part.state, State::Ok | State::Degraded));
         let changed = next != **held;
         if next.meshed != held.meshed {
-            if next.meshed {
-                info!(workload = %next.registration.message, "meshed");
+            let summary = crate::systemd::summary(&next);
+            if next.meshed || next.health.reason == "Draining" {
+                info!("{summary}");
             } else {
-                warn!("no longer meshed: {}", crate::systemd::summary(&next));
+                warn!("no longer meshed: {summary}");
             }
         }
         *held = Arc::new(next);
