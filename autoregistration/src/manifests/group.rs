@@ -1,0 +1,233 @@
+//! An `ExternalGroup`. Probes stand at `spec.probes` in the manifests that people have and at `spec.template.probes` in
+//! the reference; both are taken.
+
+use std::collections::BTreeSet;
+
+use linkerd_harness_api::v1;
+use linkerd_harness_core::names::{DnsLabel, PortRange};
+
+use super::node::Node;
+use super::{Group, service};
+
+/// So that `<group>-<10 hex>` is a DNS label.
+const LONGEST_NAME: usize = 54;
+
+/// Policy of a port for which nothing else is said: the values that linkerd2-proxy takes.
+pub(crate) const INBOUND_POLICIES: [&str; 6] = [
+    "deny",
+    "all-authenticated",
+    "all-unauthenticated",
+    "cluster-authenticated",
+    "cluster-unauthenticated",
+    "audit",
+];
+
+/// Annotation with the default inbound policy of a group's workloads.
+pub(crate) const DEFAULT_INBOUND_POLICY: &str = "config.linkerd.io/default-inbound-policy";
+/// Annotation with the ports of a group's workloads on which protocols are not detected.
+pub(crate) const OPAQUE_PORTS: &str = "config.linkerd.io/opaque-ports";
+
+pub(super) fn read(object: &Node<'_>) -> Option<Group> {
+    let (namespace, name) = names(object)?;
+    if name.len() > LONGEST_NAME {
+        object.field("metadata").field("name").problem(format!(
+            "has {} characters; at most {LONGEST_NAME}, so that the names of workloads stay DNS labels",
+            name.len()
+        ));
+    }
+    let spec = object.field("spec");
+    if !spec.present() {
+        spec.problem("is missing");
+    }
+    let template = spec.field("template");
+    let ports = service::tcp(&template.field("ports"))
+        .into_iter()
+        .filter_map(|entry| {
+            let port = entry.field("port").port()?;
+            Some((port_name(&entry.field("name")), port))
+        })
+        .collect::<Vec<_>>();
+    unique(&template.field("ports"), &ports);
+    let (outer, inner) = (spec.field("probes"), template.field("probes"));
+    if outer.present() && inner.present() {
+        inner.problem("probes are also given at spec.probes; keep one of the two");
+    }
+    let probes = if inner.present() { inner } else { outer };
+    let annotations = template.field("metadata").field("annotations");
+    check_annotations(&annotations);
+    Some(Group {
+        namespace,
+        name,
+        labels: template.field("metadata").field("labels").texts(),
+        annotations: annotations.texts(),
+        probes: probes
+            .items()
+            .iter()
+            .filter_map(|entry| probe(entry, &ports))
+            .collect(),
+        ports,
+    })
+}
+
+/// Namespace (`default` when it is left out) and name of an object.
+pub(super) fn names(object: &Node<'_>) -> Option<(String, String)> {
+    let metadata = object.field("metadata");
+    let label = |node: Node<'_>| {
+        node.parsed::<DnsLabel>()
+            .map(|label| label.as_str().to_owned())
+    };
+    if !metadata.field("name").present() {
+        metadata.field("name").problem("is missing");
+    }
+    let namespace = metadata.field("namespace");
+    let namespace = if namespace.present() {
+        label(namespace)
+    } else {
+        Some("default".to_owned())
+    };
+    namespace.zip(label(metadata.field("name")))
+}
+
+fn port_name(name: &Node<'_>) -> String {
+    let text = name.text().unwrap_or_default();
+    let valid = text.is_empty()
+        || (text.len() <= 15
+            && text.parse::<DnsLabel>().is_ok()
+            && text.bytes().any(|b| b.is_ascii_lowercase()));
+    if !valid {
+        name.problem(format!(
+            "`{text}` is not a port name (1 to 15 of a-z, 0-9 and -, at least one letter)"
+        ));
+    }
+    text
+}
+
+fn unique(node: &Node<'_>, ports: &[(String, u16)]) {
+    let (mut names, mut numbers) = (BTreeSet::new(), BTreeSet::new());
+    for (name, number) in ports {
+        if !numbers.insert(number) {
+            node.problem(format!("port {number} is listed twice; remove one"));
+        }
+        if !name.is_empty() && !names.insert(name) {
+            node.problem(format!("two ports are named `{name}`; rename one"));
+        }
+    }
+}
+
+fn check_annotations(annotations: &Node<'_>) {
+    let policy = annotations.field(DEFAULT_INBOUND_POLICY);
+    if let Some(value) = policy.text()
+        && !INBOUND_POLICIES.contains(&value.as_str())
+    {
+        policy.problem(format!(
+            "`{value}` is not known; write one of {}",
+            INBOUND_POLICIES.join(", ")
+        ));
+    }
+    let opaque = annotations.field(OPAQUE_PORTS);
+    for port in opaque.text().unwrap_or_default().split(',') {
+        let port = port.trim();
+        if !port.is_empty() && port.parse::<PortRange>().is_err() {
+            opaque.problem(format!(
+                "`{port}` is not a port or a range; write e.g. \"25,587,4000-4100\""
+            ));
+        }
+    }
+}
+
+fn probe(probe: &Node<'_>, ports: &[(String, u16)]) -> Option<v1::Probe> {
+    for other in ["tcpSocket", "exec", "grpc"] {
+        if probe.field(other).present() {
+            probe
+                .field(other)
+                .problem("is not supported; write an httpGet");
+            return None;
+        }
+    }
+    let get = probe.field("httpGet");
+    if !get.present() {
+        get.problem("is missing; a probe needs one, e.g. httpGet: { path: /ready, port: 80 }");
+        return None;
+    }
+    let settings = v1::Probe {
+        http_get: None,
+        initial_delay_seconds: probe.field("initialDelaySeconds").number(0, 0),
+        period_seconds: probe.field("periodSeconds").number(1, 10),
+        timeout_seconds: probe.field("timeoutSeconds").number(1, 1),
+        success_threshold: probe.field("successThreshold").number(1, 1),
+        failure_threshold: probe.field("failureThreshold").number(1, 3),
+    };
+    Some(v1::Probe {
+        http_get: Some(http_get(&get, ports)?),
+        ..settings
+    })
+}
+
+fn http_get(get: &Node<'_>, ports: &[(String, u16)]) -> Option<v1::HttpGet> {
+    let scheme = get.field("scheme").text().unwrap_or_else(|| "HTTP".into());
+    if !matches!(scheme.as_str(), "HTTP" | "HTTPS") {
+        get.field("scheme")
+            .problem(format!("`{scheme}` is not known; write HTTP or HTTPS"));
+    }
+    let path = get.field("path").text().unwrap_or_else(|| "/".into());
+    if !path.starts_with('/') || path.parse::<hyper::http::uri::PathAndQuery>().is_err() {
+        get.field("path").problem(format!(
+            "`{}` is not a path; begin it with `/` and encode spaces",
+            path.escape_debug()
+        ));
+    }
+    let host = get.field("host").text().unwrap_or_default();
+    if host.contains(|c: char| c.is_whitespace() || c.is_control() || c == '/') {
+        get.field("host").problem(format!(
+            "`{}` is not a host; write a name or an address",
+            host.escape_debug()
+        ));
+    }
+    let headers = get
+        .field("httpHeaders")
+        .items()
+        .iter()
+        .filter_map(header)
+        .collect();
+    Some(v1::HttpGet {
+        port: probe_port(&get.field("port"), ports)?.into(),
+        scheme,
+        // The probe runs on the VM itself.
+        host: if host.is_empty() {
+            "127.0.0.1".into()
+        } else {
+            host
+        },
+        path,
+        headers,
+    })
+}
+
+fn header(entry: &Node<'_>) -> Option<v1::Header> {
+    let name = entry.field("name").required_text()?;
+    let value = entry.field("value").text().unwrap_or_default();
+    if hyper::header::HeaderName::from_bytes(name.as_bytes()).is_err()
+        || hyper::header::HeaderValue::from_str(&value).is_err()
+    {
+        entry.problem(format!("`{}` is not a valid header", name.escape_debug()));
+    }
+    Some(v1::Header { name, value })
+}
+
+/// By number, or by the name of a port of the template.
+fn probe_port(port: &Node<'_>, ports: &[(String, u16)]) -> Option<u16> {
+    if !port.is_text() {
+        return port.port();
+    }
+    let wanted = port.text()?;
+    let number = ports
+        .iter()
+        .find(|(name, _)| *name == wanted)
+        .map(|(_, number)| *number);
+    if number.is_none() {
+        port.problem(format!(
+            "no port of spec.template.ports is named `{wanted}`; write its number or name that port"
+        ));
+    }
+    number
+}

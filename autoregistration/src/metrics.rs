@@ -1,0 +1,118 @@
+//! Counters and gauges in the Prometheus text format. Labels are of closed sets: none names a VM.
+
+use std::sync::Arc;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use crate::registry::objects::Objects;
+
+/// The metrics of the process; clones count together.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    registry: Arc<Registry>,
+    hellos: Family<Outcome, Counter>,
+    sessions: Family<Stage, Gauge>,
+    members: Family<Ready, Gauge>,
+    restored: Gauge,
+    refused_connections: Family<Listener, Counter>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Stage {
+    stage: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Ready {
+    ready: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Listener {
+    listener: &'static str,
+}
+
+// === impl Metrics ===
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let hellos = Family::default();
+        let sessions = Family::default();
+        let members = Family::default();
+        let restored = Gauge::default();
+        let refused_connections = Family::default();
+        let mut registry = Registry::with_prefix("autoregistration");
+        registry.register(
+            "hellos",
+            "Hellos by how they ended: ASSIGNED, PENDING, or the reason of the refusal",
+            Family::clone(&hellos),
+        );
+        registry.register(
+            "sessions",
+            "Open sessions by stage",
+            Family::clone(&sessions),
+        );
+        registry.register(
+            "members",
+            "Registered workloads by readiness",
+            Family::clone(&members),
+        );
+        registry.register(
+            "restored",
+            "1 once the VMs had time to come back after a start",
+            Gauge::clone(&restored),
+        );
+        registry.register(
+            "refused_connections",
+            "Connections that ended before or in their TLS handshake",
+            Family::clone(&refused_connections),
+        );
+        Self {
+            registry: Arc::new(registry),
+            hellos,
+            sessions,
+            members,
+            restored,
+            refused_connections,
+        }
+    }
+}
+
+impl Metrics {
+    /// Counts how a `Hello` ended.
+    pub fn hello(&self, outcome: &'static str) {
+        self.hellos.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    /// Counts a connection that did not come to anything.
+    pub fn refused_connection(&self, listener: &'static str) {
+        self.refused_connections
+            .get_or_create(&Listener { listener })
+            .inc();
+    }
+
+    /// The text of `/metrics` with gauges of this moment.
+    pub fn text(&self, objects: &Objects) -> Result<String, std::fmt::Error> {
+        let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        let session = |stage| self.sessions.get_or_create(&Stage { stage }).clone();
+        session("joined").set(count(objects.sessions_joined));
+        session("waiting").set(count(objects.sessions_waiting));
+        let ready = objects.view.members.values().filter(|m| m.ready).count();
+        let member = |ready| self.members.get_or_create(&Ready { ready }).clone();
+        member("true").set(count(ready));
+        member("false").set(count(objects.view.members.len() - ready));
+        self.restored.set(i64::from(objects.view.restored));
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}

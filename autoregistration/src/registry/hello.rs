@@ -1,0 +1,275 @@
+//! A `Hello` that has been checked: what a VM says of itself, in types that cannot be wrong.
+
+use std::net::IpAddr;
+
+use linkerd_harness_api::{CAPABILITY_PENDING, v1};
+use linkerd_harness_core::names::{DnsLabel, GroupRef};
+
+use super::health::Health;
+use crate::refusal::{Refusal, Violation};
+
+/// A checked `Hello`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// The group that it wants to be a member of.
+    pub group: GroupRef,
+    /// What names the machine, stable over reboots.
+    pub instance_id: [u8; 32],
+    /// What names the process.
+    pub session_id: Vec<u8>,
+    /// Orders the streams of the process.
+    pub stream_seq: u64,
+    /// Addresses under which the mesh reaches the VM, the preferred one first, each once.
+    pub ips: Vec<IpAddr>,
+    /// Port of its proxy's inbound listener.
+    pub proxy_inbound_port: u16,
+    /// Zone, may be empty.
+    pub zone: String,
+    /// Present health.
+    pub health: Health,
+    /// For people, may be empty.
+    pub hostname: String,
+    /// Whether the harness waits on the open stream for its group to appear.
+    pub can_wait: bool,
+}
+
+const PROXY_INBOUND_PORT: u16 = 4143;
+const LONGEST_SESSION_ID: usize = 64;
+const LONGEST_HOSTNAME: usize = 253;
+const MOST_IPS: usize = 8;
+const MOST_LABELS: usize = 64;
+
+/// Checks a `Hello`; every fault is in the refusal.
+pub fn check(wire: v1::Hello) -> Result<Hello, Refusal> {
+    let mut faults = Faults::default();
+    let wire_group = wire.group.unwrap_or_default();
+    let namespace = faults.label("group.namespace", &wire_group.namespace);
+    let name = faults.label("group.name", &wire_group.name);
+    let instance_id = <[u8; 32]>::try_from(wire.instance_id).map_err(|id| {
+        faults.add("instance_id", format!("has {} bytes, not 32", id.len()));
+    });
+    if wire.session_id.is_empty() || wire.session_id.len() > LONGEST_SESSION_ID {
+        faults.add(
+            "session_id",
+            format!(
+                "has {} bytes, not 1 to {LONGEST_SESSION_ID}",
+                wire.session_id.len()
+            ),
+        );
+    }
+    let ips = ips(&wire.ips, &mut faults);
+    let proxy_inbound_port = match u16::try_from(wire.proxy_inbound_port) {
+        Ok(0) => PROXY_INBOUND_PORT,
+        // Linkerd's proxies take 65535 for "none".
+        Ok(port) if port < u16::MAX => port,
+        _ => {
+            faults.add(
+                "proxy_inbound_port",
+                format!("is {}, not 1 to 65534", wire.proxy_inbound_port),
+            );
+            PROXY_INBOUND_PORT
+        }
+    };
+    if !label_value(&wire.zone) {
+        faults.add(
+            "zone",
+            format!("`{}` is not a label value", wire.zone.escape_debug()),
+        );
+    }
+    if wire.labels.len() > MOST_LABELS {
+        faults.add(
+            "labels",
+            format!("has {} entries, more than {MOST_LABELS}", wire.labels.len()),
+        );
+    }
+    let hostname = wire.build.unwrap_or_default().hostname;
+    let (Some(namespace), Some(name), Ok(instance_id), []) =
+        (namespace, name, instance_id, faults.0.as_slice())
+    else {
+        return Err(Refusal::invalid(faults.0));
+    };
+    Ok(Hello {
+        group: GroupRef { namespace, name },
+        instance_id,
+        session_id: wire.session_id,
+        stream_seq: wire.stream_seq,
+        ips,
+        proxy_inbound_port,
+        zone: wire.zone,
+        health: Health::from_wire(wire.health.unwrap_or_default()),
+        hostname: hostname
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(LONGEST_HOSTNAME)
+            .collect(),
+        can_wait: wire
+            .capabilities
+            .iter()
+            .any(|capability| capability == CAPABILITY_PENDING),
+    })
+}
+
+/// Checks the addresses of an `AddressChange`.
+pub fn check_ips(wire: &[String]) -> Result<Vec<IpAddr>, Refusal> {
+    let mut faults = Faults::default();
+    let ips = ips(wire, &mut faults);
+    if faults.0.is_empty() {
+        Ok(ips)
+    } else {
+        Err(Refusal::invalid(faults.0))
+    }
+}
+
+fn ips(wire: &[String], faults: &mut Faults) -> Vec<IpAddr> {
+    if wire.is_empty() || wire.len() > MOST_IPS {
+        faults.add(
+            "ips",
+            format!("has {} addresses, not 1 to {MOST_IPS}", wire.len()),
+        );
+        return Vec::new();
+    }
+    let mut ips = Vec::new();
+    for (index, text) in wire.iter().enumerate() {
+        match text.parse::<IpAddr>() {
+            Ok(ip) if reachable(ip) => {
+                if !ips.contains(&ip) {
+                    ips.push(ip);
+                }
+            }
+            Ok(ip) => faults.add(
+                format!("ips[{index}]"),
+                format!("`{ip}` is no address at which others reach a machine"),
+            ),
+            Err(_) => faults.add(
+                format!("ips[{index}]"),
+                format!("`{}` is not an IP address", text.escape_debug()),
+            ),
+        }
+    }
+    ips
+}
+
+/// Not loopback, link-local, multicast, broadcast or unspecified; nor one of these as an IPv4-mapped IPv6 address.
+fn reachable(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => {
+            !(ip.is_loopback()
+                || ip.is_link_local()
+                || ip.is_multicast()
+                || ip.is_broadcast()
+                || ip.is_unspecified())
+        }
+        IpAddr::V6(ip) => {
+            ip.to_ipv4_mapped().is_none()
+                && !(ip.is_loopback()
+                    || ip.is_unicast_link_local()
+                    || ip.is_multicast()
+                    || ip.is_unspecified())
+        }
+    }
+}
+
+/// A value of a Kubernetes label: at most 63 of letters, digits, `-`, `_`, `.`, letter or digit at both ends, or empty.
+fn label_value(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let edge = |byte: Option<&u8>| byte.is_none_or(u8::is_ascii_alphanumeric);
+    bytes.len() <= 63
+        && edge(bytes.first())
+        && edge(bytes.last())
+        && bytes
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+}
+
+#[derive(Default)]
+struct Faults(Vec<Violation>);
+
+// === impl Faults ===
+
+impl Faults {
+    fn add(&mut self, field: impl Into<String>, problem: impl Into<String>) {
+        self.0.push(Violation {
+            field: field.into(),
+            problem: problem.into(),
+        });
+    }
+
+    fn label(&mut self, field: &str, text: &str) -> Option<DnsLabel> {
+        text.parse()
+            .map_err(|error| self.add(field, format!("`{}` {error}", text.escape_debug())))
+            .ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wire() -> v1::Hello {
+        v1::Hello {
+            group: Some(v1::GroupRef {
+                namespace: "training".into(),
+                name: "training-vm".into(),
+            }),
+            instance_id: vec![7; 32],
+            session_id: vec![1; 16],
+            ips: vec!["10.77.0.2".into(), "10.77.0.2".into()],
+            ..v1::Hello::default()
+        }
+    }
+
+    #[test]
+    fn a_minimal_hello_gets_its_defaults() {
+        let hello = check(wire()).unwrap();
+        assert_eq!(hello.proxy_inbound_port, 4143);
+        assert_eq!(hello.ips.len(), 1);
+        assert!(!hello.can_wait);
+    }
+
+    #[test]
+    fn every_fault_is_named_with_its_field() {
+        let refusal = check(v1::Hello {
+            group: None,
+            instance_id: vec![7; 31],
+            session_id: Vec::new(),
+            ips: [
+                "10.77.0.2",
+                "127.0.0.1",
+                "169.254.1.1",
+                "fe80::1",
+                "::ffff:10.0.0.1",
+                "0.0.0.0",
+                "x",
+            ]
+            .map(String::from)
+            .to_vec(),
+            proxy_inbound_port: 65_535,
+            zone: "a b".into(),
+            ..wire()
+        })
+        .unwrap_err();
+        let fields = refusal
+            .violations()
+            .iter()
+            .map(|violation| violation.field.as_str())
+            .collect::<Vec<_>>();
+        assert_eq!(
+            fields,
+            [
+                "group.namespace",
+                "group.name",
+                "instance_id",
+                "session_id",
+                "ips[1]",
+                "ips[2]",
+                "ips[3]",
+                "ips[4]",
+                "ips[5]",
+                "ips[6]",
+                "proxy_inbound_port",
+                "zone",
+            ]
+        );
+        assert!(check_ips(&[]).is_err());
+    }
+}

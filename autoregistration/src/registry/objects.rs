@@ -1,0 +1,106 @@
+//! The state as others see it: the view that the mesh APIs answer from, and the objects that the admin port shows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Registry;
+use super::health::Condition;
+use super::session::Stage;
+use crate::manifests::Manifests;
+use crate::view::{Service, Settings, View};
+
+/// What the admin port shows.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Objects {
+    /// What the mesh APIs answer from.
+    pub view: Arc<View>,
+    /// The desired state.
+    pub manifests: Arc<Manifests>,
+    /// What the view does not tell of its members, in the same order.
+    pub workloads: Vec<WorkloadStatus>,
+    /// Open streams that are a workload.
+    pub sessions_joined: usize,
+    /// Open streams that wait.
+    pub sessions_waiting: usize,
+}
+
+/// What the view does not tell of a member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkloadStatus {
+    /// uid.
+    pub uid: String,
+    /// What it is recognised by, in hex.
+    pub fingerprint: String,
+    /// Name of the machine, may be empty.
+    pub hostname: String,
+    /// When it was made, since our start.
+    pub created: Duration,
+    /// Whether its harness has a stream.
+    pub connected: bool,
+    /// Whether it may receive traffic, and why.
+    pub condition: Condition,
+}
+
+// === impl Registry ===
+
+impl Registry {
+    /// The mesh at this moment.
+    pub fn view(&self) -> View {
+        View {
+            restored: self.restored,
+            settings: Settings {
+                cluster_domain: self.mesh.cluster_domain.clone(),
+                cluster_networks: self.mesh.cluster_networks.clone(),
+                default_inbound_policy: self.mesh.default_inbound_policy.clone(),
+            },
+            members: self
+                .workloads
+                .iter()
+                .map(|(key, workload)| (key.clone(), workload.member()))
+                .collect(),
+            services: self
+                .manifests
+                .services
+                .iter()
+                .map(|(key, service)| {
+                    let service = Service {
+                        namespace: service.namespace.clone(),
+                        name: service.name.clone(),
+                        cluster_ips: self.cluster_ips.get(key).cloned().unwrap_or_default(),
+                        ports: service.ports.clone(),
+                        selector: service.selector.clone(),
+                    };
+                    (key.clone(), service)
+                })
+                .collect(),
+        }
+    }
+
+    /// Everything that the admin port shows, around this view.
+    pub fn objects(&self, view: Arc<View>) -> Objects {
+        let joined = |stage: &Stage| matches!(stage, Stage::Joined(_));
+        let sessions_joined = self
+            .sessions
+            .values()
+            .filter(|session| joined(&session.stage))
+            .count();
+        Objects {
+            view,
+            manifests: Arc::clone(&self.manifests),
+            workloads: self
+                .workloads
+                .values()
+                .map(|workload| WorkloadStatus {
+                    uid: workload.uid.clone(),
+                    fingerprint: workload.fingerprint.to_hex(),
+                    hostname: workload.hostname.clone(),
+                    created: workload.created,
+                    connected: workload.stream().is_some(),
+                    condition: workload.condition.clone(),
+                })
+                .collect(),
+            sessions_joined,
+            sessions_waiting: self.sessions.len() - sessions_joined,
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! One stream: what its harness said, and what it is told.
+
+use std::time::Duration;
+
+use linkerd_harness_api::v1::{
+    self, controller_message::Kind, harness_message, health_ack::Outcome, health_report::State,
+    leave::Mode,
+};
+use tracing::{debug, info};
+
+use super::health::{Health, Status};
+use super::hello::{self, Hello};
+use super::workload::Presence;
+use super::{OUR_QUESTION, Registry, STALE_REPORTS, StreamId, assignment};
+use crate::identity::SpiffeId;
+use crate::refusal::{Reason, Refusal};
+
+/// Between two answers to heartbeats with a number that does not rise.
+const LEAST_BETWEEN_ANSWERS: Duration = Duration::from_secs(1);
+
+/// The state of a stream.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) caller: SpiffeId,
+    /// As it was said, but with the newest health and addresses.
+    pub(super) hello: Hello,
+    pub(super) stage: Stage,
+    pub(super) last_heard: Duration,
+    /// The last heartbeat of the harness that was answered, and when.
+    answered: Option<(u64, Duration)>,
+    /// Hash of the assignment that it has.
+    pub(super) sent: Vec<u8>,
+    stale_reports: u32,
+}
+
+/// How far a stream has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Not assigned yet.
+    Waiting(Wait),
+    /// Is this workload.
+    Joined((String, String)),
+}
+
+/// What a stream waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// Its group to appear.
+    Group,
+    /// The answer of the stream that holds its workload.
+    Answer {
+        /// The holder.
+        holder: StreamId,
+        /// When its silence counts as an answer.
+        until: Duration,
+    },
+    /// An old workload with its address to go.
+    Room {
+        /// When it is gone.
+        until: Duration,
+    },
+}
+
+// === impl Session ===
+
+impl Session {
+    pub(super) fn new(caller: SpiffeId, hello: Hello, now: Duration) -> Self {
+        Self {
+            caller,
+            hello,
+            stage: Stage::Waiting(Wait::Group),
+            last_heard: now,
+            answered: None,
+            sent: Vec::new(),
+            stale_reports: 0,
+        }
+    }
+}
+
+// === impl Registry ===
+
+impl Registry {
+    pub(super) fn hear(&mut self, stream: StreamId, message: Option<harness_message::Kind>) {
+        let now = self.now;
+        let Some(session) = self.sessions.get_mut(&stream) else {
+            return;
+        };
+        session.last_heard = now;
+        self.refuse_challengers_of(stream);
+        match message {
+            Some(harness_message::Kind::Heartbeat(heartbeat)) => {
+                self.answer_heartbeat(stream, heartbeat.seq);
+            }
+            Some(harness_message::Kind::Health(report)) => {
+                self.take_health(stream, Health::from_wire(report));
+            }
+            Some(harness_message::Kind::Addresses(change)) => {
+                self.take_addresses(stream, &change.ips);
+            }
+            Some(harness_message::Kind::Leave(leave)) => {
+                self.take_leave(stream, leave.mode(), &leave.reason);
+            }
+            Some(harness_message::Kind::ConfigAck(ack)) => {
+                debug!(stream, outcome = ?ack.outcome(), message = ack.message, "assignment acknowledged");
+            }
+            Some(harness_message::Kind::Hello(_)) => self.end(
+                stream,
+                Some(Refusal::new(
+                    Reason::InvalidHello,
+                    "a stream has one Hello, its first message",
+                )),
+            ),
+            // A kind of a newer harness.
+            None => {}
+        }
+    }
+
+    /// The stream is gone; the VM may be well.
+    pub(super) fn close(&mut self, stream: StreamId) {
+        let Some(session) = self.sessions.remove(&stream) else {
+            return;
+        };
+        if let Stage::Joined(key) = session.stage
+            && let Some(workload) = self.workloads.get_mut(&key)
+            && workload.presence == Presence::Connected(stream)
+        {
+            workload.presence = Presence::Lost(self.now);
+            info!(
+                namespace = key.0,
+                workload = key.1,
+                "session ended, workload kept"
+            );
+        }
+        self.free_challengers_of(stream);
+    }
+
+    fn answer_heartbeat(&mut self, stream: StreamId, seq: u64) {
+        let Some(session) = self.sessions.get_mut(&stream) else {
+            return;
+        };
+        // Neither an answer of the harness to us, nor our own answer sent back at once: two sides that answer answers
+        // would never fall silent.
+        let sent_back = |(last, at): (u64, Duration)| {
+            seq <= last && self.now.saturating_sub(at) < LEAST_BETWEEN_ANSWERS
+        };
+        if seq & OUR_QUESTION == 0 && !session.answered.is_some_and(sent_back) {
+            session.answered = Some((seq, self.now));
+            self.send(stream, Kind::Heartbeat(v1::Heartbeat { seq }));
+        }
+    }
+
+    fn take_health(&mut self, stream: StreamId, health: Health) {
+        let Some(session) = self.sessions.get_mut(&stream) else {
+            return;
+        };
+        let seq = health.seq;
+        if seq < session.hello.health.seq {
+            // Overtaken by a newer report, which is in effect.
+            self.acknowledge(stream, seq, Outcome::Stale);
+            return;
+        }
+        session.hello.health = health;
+        let Stage::Joined(key) = session.stage.clone() else {
+            self.acknowledge(stream, seq, Outcome::Queued);
+            return;
+        };
+        let Some(workload) = self.workloads.get_mut(&key) else {
+            return;
+        };
+        let health = &session.hello.health;
+        if !health.workload_uid.is_empty() && health.workload_uid != workload.uid {
+            session.stale_reports += 1;
+            if session.stale_reports >= STALE_REPORTS {
+                let refusal = Refusal::new(
+                    Reason::StaleGeneration,
+                    format!(
+                        "health is reported for uid {}, the workload has {}",
+                        health.workload_uid.escape_debug(),
+                        workload.uid
+                    ),
+                );
+                self.end(stream, Some(refusal));
+            } else {
+                self.acknowledge(stream, seq, Outcome::Stale);
+                self.assign(stream);
+            }
+            return;
+        }
+        session.stale_reports = 0;
+        let before = workload.condition.status;
+        workload.condition.report(health, self.now);
+        let condition = &workload.condition;
+        if before != condition.status {
+            info!(
+                namespace = key.0,
+                workload = key.1,
+                ready = condition.status.as_str(),
+                reason = condition.reason,
+                message = condition.message,
+                "readiness changed"
+            );
+        }
+        self.acknowledge(stream, seq, Outcome::Persisted);
+    }
+
+    fn acknowledge(&mut self, stream: StreamId, seq: u64, outcome: Outcome) {
+        self.send(
+            stream,
+            Kind::HealthAck(v1::HealthAck {
+                seq,
+                outcome: outcome.into(),
+            }),
+        );
+    }
+
+    fn take_addresses(&mut self, stream: StreamId, ips: &[String]) {
+        let ips = match hello::check_ips(ips) {
+            Ok(ips) => ips,
+            Err(refusal) => return self.end(stream, Some(refusal)),
+        };
+        let Some(session) = self.sessions.get_mut(&stream) else {
+            return;
+        };
+        ips.clone_into(&mut session.hello.ips);
+        let Stage::Joined(key) = session.stage.clone() else {
+            return;
+        };
+        match self.make_room(&key, &ips) {
+            Ok(None) => {}
+            // Its next stream begins with the addresses that it has then.
+            Ok(Some(until)) => {
+                let wait = until.saturating_sub(self.now);
+                let refusal = Refusal::new(
+                    Reason::AddressInUse,
+                    "the workload that had this address is being removed",
+                );
+                return self.end(stream, Some(refusal.retry_after(wait)));
+            }
+            Err(refusal) => return self.end(stream, Some(refusal)),
+        }
+        if let Some(workload) = self.workloads.get_mut(&key) {
+            info!(
+                namespace = key.0,
+                workload = key.1,
+                ?ips,
+                "addresses changed"
+            );
+            workload.ips = ips;
+            self.assign(stream);
+        }
+    }
+
+    fn take_leave(&mut self, stream: StreamId, mode: Mode, reason: &str) {
+        let now = self.now;
+        let Some(session) = self.sessions.get_mut(&stream) else {
+            return;
+        };
+        session.hello.health.state = State::Draining;
+        let Stage::Joined(key) = session.stage.clone() else {
+            if matches!(mode, Mode::Reboot | Mode::Remove) {
+                self.end(stream, None);
+            }
+            return;
+        };
+        let Some(workload) = self.workloads.get_mut(&key) else {
+            return;
+        };
+        let reason: String = reason
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(256)
+            .collect();
+        match mode {
+            Mode::Remove => workload.retire("Draining", &reason, now),
+            // An unknown mode of a newer harness says at least that it wants no traffic.
+            Mode::Drain | Mode::Reboot | Mode::Unspecified => {
+                workload
+                    .condition
+                    .set(Status::False, "Draining", &reason, now);
+            }
+        }
+        info!(
+            namespace = key.0,
+            workload = key.1,
+            ?mode,
+            reason,
+            "workload left"
+        );
+        // The end of the stream tells the harness that its leave is in effect.
+        if matches!(mode, Mode::Reboot | Mode::Remove) {
+            self.end(stream, None);
+        }
+    }
+
+    /// Sends the assignment, whether it has changed or not.
+    pub(super) fn assign(&mut self, stream: StreamId) {
+        let Some(session) = self.sessions.get_mut(&stream) else {
+            return;
+        };
+        if let Stage::Joined(key) = &session.stage
+            && let Some(workload) = self.workloads.get(key)
+        {
+            let assignment = assignment::build(&self.mesh, &self.anchors, workload);
+            assignment.config_hash.clone_into(&mut session.sent);
+            self.send(stream, Kind::Assignment(assignment));
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Manifests that change while the control plane runs, and manifests that are wrong.
+
+use linkerd_harness_api::v1::controller_message::Kind;
+
+use crate::lab::{Files, GROUP, Lab, SERVICE};
+use crate::pki::AUTOREGISTRATION;
+use crate::vm::{Session, channel, hello};
+
+async fn session(lab: &Lab) -> Session {
+    let leaf = lab.files.root.vm();
+    let addr = lab.standalone.addresses.registration;
+    let channel = channel(addr, AUTOREGISTRATION, &lab.files.root, Some(&leaf))
+        .await
+        .unwrap();
+    Session::open(channel, hello()).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_vm_waits_for_its_group_and_is_assigned_when_it_appears() {
+    let lab = Lab::start().await;
+    lab.files.remove("manifests/group.yaml");
+    lab.files.write(
+        "manifests/other.yaml",
+        &SERVICE.replace("training-vm,", "other,"),
+    );
+    lab.view("without the group", |view| view.services.len() == 2)
+        .await;
+    let mut vm = session(&lab).await;
+    let waits = vm.next().await.unwrap();
+    assert!(
+        matches!(&waits, Some(Kind::Pending(pending)) if pending.reason == "GROUP_NOT_FOUND"),
+        "{waits:?}"
+    );
+    lab.files.write("manifests/group.yaml", GROUP);
+    vm.assignment().await;
+}
+
+#[tokio::test]
+async fn an_edit_of_the_group_is_pushed_to_its_vms() {
+    let lab = Lab::start().await;
+    let mut vm = session(&lab).await;
+    let first = vm.assignment().await;
+    lab.files.write(
+        "manifests/group.yaml",
+        &GROUP.replace("- port: 80", "- port: 8080\n      name: web"),
+    );
+    let second = vm.assignment().await;
+    assert_ne!(second.config_hash, first.config_hash);
+    let workload = second.workload.unwrap();
+    assert_eq!(workload.ports[0].port, 8080);
+    assert_eq!(workload.name, first.workload.unwrap().name);
+}
+
+#[tokio::test]
+async fn a_bad_edit_keeps_the_last_good_state() {
+    let lab = Lab::start().await;
+    let mut vm = session(&lab).await;
+    let first = vm.assignment().await;
+    lab.files.write("manifests/group.yaml", "kind: [");
+    lab.files.write(
+        "manifests/other.yaml",
+        &SERVICE.replace("training-vm,", "other,"),
+    );
+    // Longer than a good edit takes; nothing of the bad set is taken, not even its good file.
+    tokio::time::sleep(autoregistration::settled::LOOK * 5).await;
+    let view = lab.standalone.view.borrow().clone();
+    assert_eq!((view.services.len(), view.members.len()), (1, 1));
+    lab.files
+        .write("manifests/group.yaml", &GROUP.replace("/ready", "/healthz"));
+    let second = vm.assignment().await;
+    assert_ne!(second.config_hash, first.config_hash);
+    lab.view("with the other service", |view| view.services.len() == 2)
+        .await;
+}
+
+#[tokio::test]
+async fn bad_manifests_at_the_start_are_refused_with_file_document_and_field() {
+    let files = Files::new();
+    files.write(
+        "manifests/group.yaml",
+        &format!("{SERVICE}---\n{}", GROUP.replace("port: 80,", "port: 0,")),
+    );
+    files.remove("manifests/service.yaml");
+    let error = files.start(&[]).await.unwrap_err();
+    assert!(error.is_configuration());
+    assert!(
+        error
+            .to_string()
+            .contains("`group.yaml`, document 2, spec.probes[0].httpGet.port: `0` is not a port"),
+        "{error}"
+    );
+}

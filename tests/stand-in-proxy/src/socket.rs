@@ -1,0 +1,59 @@
+//! Listening, options on sockets, and where a redirected connection was going.
+
+use crate::config::Socket;
+use nix::sys::socket::{setsockopt, sockopt};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+/// Binds and listens.
+pub(crate) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if addr.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    socket.listen(1024)
+}
+
+/// Sets what the configuration asks for; a kernel that refuses is no reason to drop the connection.
+pub(crate) fn tune(stream: &TcpStream, options: Socket) {
+    let mut results = vec![stream.set_nodelay(true)];
+    if let Some(idle) = options.keepalive {
+        let idle = u32::try_from(idle.as_secs()).unwrap_or(u32::MAX).max(1);
+        results.push(setsockopt(stream, sockopt::KeepAlive, &true).map_err(io::Error::from));
+        results.push(setsockopt(stream, sockopt::TcpKeepIdle, &idle).map_err(io::Error::from));
+    }
+    if let Some(timeout) = options.user_timeout {
+        let millis = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
+        results.push(setsockopt(stream, sockopt::TcpUserTimeout, &millis).map_err(io::Error::from));
+    }
+    for error in results.into_iter().filter_map(Result::err) {
+        tracing::debug!(target: "linkerd_stand_in", %error, "cannot set a socket option");
+    }
+}
+
+/// Where the client was going before the redirection, out of the kernel's connection tracking.
+///
+/// Without an entry there it fails, also for connections that nobody redirected.
+pub(crate) fn original_destination(stream: &TcpStream) -> io::Result<SocketAddr> {
+    let get = nix::sys::socket::getsockopt::<TcpStream, sockopt::OriginalDst>;
+    let is_v4 = match stream.peer_addr()?.ip() {
+        IpAddr::V4(_) => true,
+        IpAddr::V6(ip) => ip.to_ipv4_mapped().is_some(),
+    };
+    if is_v4 {
+        let addr = get(stream, sockopt::OriginalDst)?;
+        // The kernel gives both in network order.
+        let ip = u32::from_be(addr.sin_addr.s_addr);
+        return Ok((std::net::Ipv4Addr::from(ip), u16::from_be(addr.sin_port)).into());
+    }
+    let addr = nix::sys::socket::getsockopt(stream, sockopt::Ip6tOriginalDst)?;
+    Ok((
+        std::net::Ipv6Addr::from(addr.sin6_addr.s6_addr),
+        u16::from_be(addr.sin6_port),
+    )
+        .into())
+}
