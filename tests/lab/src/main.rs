@@ -1,3 +1,93 @@
-//! Not written yet.
+//! `lab`: the lab from a shell.
 
-fn main() {}
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use lab::lab::Lab;
+use lab::net::{self, Net};
+use lab::run::{self, Run};
+use lab::vm::{Plan, Vm};
+use lab::{demo, measure, rootfs, screen};
+
+#[derive(Parser)]
+#[command(about = "Hosts, VMs and SPIRE on one machine, to try linkerd-proxy-harness in")]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Runs the walk-through step by step and shows it
+    Demo {
+        /// Leave the lab up
+        #[arg(long)]
+        keep: bool,
+    },
+    /// Measures speed and size, with repetitions and spread
+    Bench,
+    /// Brings the lab up and leaves it up, with nothing installed in the VMs
+    Up,
+    /// Brings up a network with one bare VM and waits (for the test of how a lab ends)
+    #[command(hide = true)]
+    Hold,
+    /// Takes down every lab that is left, kept ones too
+    Clean,
+    /// Removes what the lab NAME left when its maker ends (used by the lab itself)
+    #[command(hide = true)]
+    Watch {
+        /// Such as `l3fa2`
+        name: String,
+    },
+}
+
+fn main() -> ExitCode {
+    match act(Arguments::parse().verb) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            screen::say(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn act(verb: Verb) -> anyhow::Result<()> {
+    let program = std::env::current_exe().context("find our own binary")?;
+    match verb {
+        Verb::Demo { keep } => demo::run(&program, keep),
+        Verb::Bench => measure::bench(&program),
+        Verb::Up => {
+            let lab = Lab::start(&program)?;
+            screen::say(&format!("The lab `{}` is up.", lab.run.name()));
+            lab.keep()
+        }
+        Verb::Hold => hold(&program),
+        Verb::Clean => {
+            screen::say(&format!("{} labs taken down", run::clean(true)?));
+            Ok(())
+        }
+        Verb::Watch { name } => run::watch(&name),
+    }
+}
+
+/// Makes a bit of everything that a lab makes, and waits to be killed.
+fn hold(program: &Path) -> anyhow::Result<()> {
+    let image = rootfs::prepare()?;
+    let run = Run::start(program)?;
+    let net = Net::make(&run)?;
+    let _outsider = net.namespace("outsider", net::OUTSIDER)?;
+    let plan = Plan {
+        name: "training-vm",
+        address: net::TRAINING_VM,
+        docker: true,
+        shared: Vec::new(),
+    };
+    let mut vm = Vm::make(&run, &image, &plan)?;
+    vm.boot(&net)?;
+    std::fs::write(run.dir().join("held"), "").context("say that it is up")?;
+    loop {
+        std::thread::park();
+    }
+}

@@ -1,0 +1,94 @@
+# Two commands matter: `make demo` and `make test`. Both first install what is missing. Run them as root: they boot VMs.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+# Distribution packages, by what they are for: VMs, network, checks, building.
+PACKAGES := debootstrap systemd-container \
+	iproute2 iptables nftables dnsmasq-base tcpdump \
+	shellcheck \
+	gcc libc6-dev dpkg-dev ca-certificates
+# Cargo tools, pinned, kept under target/.
+TOOLS := target/tools/bin
+CARGO_DEB := 3.8.0
+CARGO_DENY := 0.20.2
+export PATH := $(CURDIR)/$(TOOLS):$(PATH)
+export CARGO_TERM_COLOR ?= auto
+
+.PHONY: help demo test bench clean-lab deps tools fmt clippy deny unit shell units lab
+
+help:
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: deps tools  ## the walk-through on a lab of this machine; KEEP=1 leaves the lab up
+	@cargo run --quiet --package lab -- demo $(if $(KEEP),--keep)
+
+test: deps tools fmt clippy deny unit shell units lab  ## every check; CI runs this
+
+bench: deps tools  ## speed and size, with repetitions and spread
+	@cargo run --quiet --package lab -- bench
+
+clean-lab:  ## takes down every lab that is left
+	@cargo run --quiet --package lab -- clean
+
+deps:
+	@missing=()
+	for package in $(PACKAGES); do
+		dpkg-query --show --showformat='$${Status}' "$$package" 2>/dev/null | grep -q ' installed$$' || missing+=("$$package")
+	done
+	if (( $${#missing[@]} )); then
+		echo "installing with apt-get: $${missing[*]}"
+		if (( EUID )); then echo "this needs root" >&2; exit 1; fi
+		apt-get -qq update
+		DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends "$${missing[@]}" >/dev/null
+	fi
+	for tool in cargo go; do
+		command -v "$$tool" >/dev/null || { echo "$$tool is missing; install Rust (rustup) and Go first" >&2; exit 1; }
+	done
+
+tools: $(TOOLS)/.cargo-deb-$(CARGO_DEB) $(TOOLS)/.cargo-deny-$(CARGO_DENY)
+
+$(TOOLS)/.cargo-deb-$(CARGO_DEB):
+	@echo "building cargo-deb $(CARGO_DEB), once"
+	cargo install --quiet --locked --root target/tools --target-dir target/tools/build cargo-deb@$(CARGO_DEB)
+	touch $@
+
+$(TOOLS)/.cargo-deny-$(CARGO_DENY):
+	@echo "building cargo-deny $(CARGO_DENY), once (some minutes)"
+	cargo install --quiet --locked --root target/tools --target-dir target/tools/build cargo-deny@$(CARGO_DENY)
+	touch $@
+
+fmt:
+	@echo "== format"
+	cargo fmt --all --check
+
+clippy:
+	@echo "== clippy"
+	cargo clippy --quiet --workspace --all-targets --locked -- --deny warnings
+
+# Advisories need a database from the network, so they are not part of this.
+deny:
+	@echo "== licences, bans, sources"
+	cargo deny --log-level error check bans licenses sources
+
+unit:
+	@echo "== unit and component tests"
+	cargo test --quiet --workspace --exclude lab --locked
+
+shell:
+	@echo "== shell scripts"
+	mapfile -t scripts < <(git grep --untracked -l -E '^#!.*\b(ba|da)?sh\b' -- ':!target')
+	shellcheck "$${scripts[@]}"
+
+# An old systemd has no offline mode; there the lab, which looks at the same in a VM, has the last word.
+units:
+	@echo "== units and maintainer scripts"
+	if systemd-analyze --help | grep -q -- --offline; then packaging/tests/units.sh; else echo "left to the lab"; fi
+
+# One after the other: each test binary has the machine for itself.
+lab:
+	@echo "== lab: real VMs"
+	cargo test --package lab --locked -- --nocapture

@@ -1,0 +1,296 @@
+//! The walk-through on a lab, then everything that can happen to a meshed VM: stop, kill, reboot, power cut.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use lab::capture::Capture;
+use lab::host::Host as _;
+use lab::lab::Lab;
+use lab::story::Story;
+use lab::walkthrough::{self, PEER, Silent, VM, walk};
+use lab::{docker, net, rules};
+
+const TO_VM: &str = "http://training-vm.training.svc.cluster.local:80";
+const TO_APP: &str = "http://simple-app-v1.simple-app.svc.cluster.local:80";
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[test]
+fn a_vm_is_meshed_by_the_walk_through_and_stays_so() -> Result<()> {
+    let mut story = Story::begin(env!("CARGO_BIN_EXE_lab"))?;
+
+    story.then("the peer joins with the walk-through's steps", |lab| {
+        walk(lab, &PEER.join(&lab.package_name()?), &mut Silent)
+    })?;
+    story.then(
+        "a container with a published port serves on the VM",
+        |lab| walk(lab, &[walkthrough::workload()], &mut Silent),
+    )?;
+    let untouched = story.then("Docker's own rules are in place before ours", |lab| {
+        let rules = rules::of(&lab.vm)?;
+        ensure!(rules.contains("DOCKER"), "they are:\n{rules}");
+        Ok(rules)
+    })?;
+    story.then("the VM joins with the walk-through's steps", |lab| {
+        walk(lab, &VM.join(&lab.package_name()?), &mut Silent)
+    })?;
+    story.then(
+        "the journal tells the walk-through's facts in its order",
+        journal_tells_the_facts,
+    )?;
+    story.then(
+        "the rules are those that operators know",
+        rules_are_the_known_ones,
+    )?;
+    story.then("traffic flows both ways, from Services, by name", |lab| {
+        walk(lab, &[walkthrough::traffic()], &mut Silent)
+    })?;
+    let workload = story.then("autoregistration shows the workload as ready", |lab| {
+        ready_workload(lab)
+    })?;
+    story.then(
+        "the bytes between the hosts are TLS, and each proxy sees the other's SPIFFE ID",
+        traffic_is_tls,
+    )?;
+    story.then(
+        "a host without the mesh is served, and has no identity",
+        |lab| {
+            let answer = lab.outsider.get(&format!(
+                "curl -sSi --max-time 5 http://{}:80/",
+                net::TRAINING_VM
+            ))?;
+            ensure!(answer.contains("Welcome from training-vm"), "{answer}");
+            ensure!(
+                seen_client(&answer).is_empty(),
+                "the application was told an identity:\n{answer}"
+            );
+            Ok(())
+        },
+    )?;
+
+    story.then(
+        "kill -9 of the daemon leaves the network working, and it comes back under the same name",
+        |lab| {
+            lab.vm
+                .get("kill -9 $(systemctl show -p MainPID --value linkerd-proxy-harness)")?;
+            lab.vm.eventually(
+                &format!("curl -sS --max-time 5 {TO_APP}"),
+                PATIENCE,
+                |body| body == "Simple App v1\n",
+            )?;
+            meshed_again(lab, &workload)
+        },
+    )?;
+    story.then(
+        "a stop leaves the rules as they were found, byte for byte, and the network working",
+        |lab| {
+            lab.vm.get("systemctl stop linkerd-proxy-harness")?;
+            rules::same(&untouched, &rules::of(&lab.vm)?)?;
+            // Un-meshed, by way of the cluster's own forwarding.
+            lab.vm.eventually(
+                &format!("curl -sSi --max-time 5 {TO_APP}"),
+                PATIENCE,
+                |answer| answer.contains("Simple App v1") && seen_client(answer).is_empty(),
+            )?;
+            lab.outsider.eventually(
+                &format!("curl -sS --max-time 5 {TO_VM}"),
+                PATIENCE,
+                |body| body == "Welcome from training-vm\n",
+            )?;
+            Ok(())
+        },
+    )?;
+    story.then(
+        "after a start it is meshed again under the same name",
+        |lab| {
+            lab.vm.get("systemctl start linkerd-proxy-harness")?;
+            meshed_again(lab, &workload)
+        },
+    )?;
+    story.then("cleanup needs no memory: it removes the rules of a daemon that is dead", |lab| {
+        lab.vm.get("systemctl kill -s KILL linkerd-proxy-harness; systemctl stop linkerd-proxy-harness")?;
+        lab.vm.get("linkerd-proxy-harness cleanup")?;
+        rules::same(&untouched, &rules::of(&lab.vm)?)?;
+        lab.vm.get("systemctl start linkerd-proxy-harness")?;
+        meshed_again(lab, &workload)
+    })?;
+    story.then(
+        "a reboot brings it back by itself under the same name",
+        |lab| {
+            lab.vm
+                .get("systemctl enable --quiet linkerd-proxy-harness")?;
+            lab.vm.reboot(&lab.net)?;
+            docker::wait(&lab.vm)?;
+            meshed_again(lab, &workload)
+        },
+    )?;
+    story.then(
+        "a power cut brings it back by itself under the same name",
+        |lab| {
+            lab.vm.power_cycle(&lab.net)?;
+            docker::wait(&lab.vm)?;
+            meshed_again(lab, &workload)
+        },
+    )?;
+    Ok(())
+}
+
+fn journal_tells_the_facts(lab: &mut Lab) -> Result<()> {
+    let journal = lab
+        .vm
+        .get("journalctl -u linkerd-proxy-harness --no-pager -o cat")?;
+    let facts = [
+        "127.0.0.1:4192",
+        &VM.spiffe_id(),
+        "linkerd-autoregistration.linkerd.svc.cluster.local",
+        ":4191",
+        "0.0.0.0:4143",
+        "127.0.0.1:4140",
+        "training.external.identity.linkerd.cluster.local",
+        "linkerd-dst-headless.linkerd.svc.cluster.local",
+        "Certified identity",
+    ];
+    let mut rest = journal.as_str();
+    for fact in facts {
+        let (_, after) = rest
+            .split_once(fact)
+            .with_context(|| format!("`{fact}` is missing or too early in:\n{journal}"))?;
+        rest = after;
+    }
+    Ok(())
+}
+
+fn rules_are_the_known_ones(lab: &mut Lab) -> Result<()> {
+    let rules = lab.vm.get("iptables-save -t nat")?;
+    for comment in [
+        "proxy-init/install-proxy-init-prerouting",
+        "proxy-init/install-proxy-init-output",
+        "proxy-init/ignore-proxy-user-id",
+        "proxy-init/ignore-loopback",
+        "proxy-init/redirect-all-outgoing-to-proxy-port",
+        "proxy-init/redirect-all-incoming-to-proxy-port",
+    ] {
+        ensure!(
+            rules.contains(comment),
+            "`{comment}` is missing in:\n{rules}"
+        );
+    }
+    let first = rules
+        .lines()
+        .find(|line| line.starts_with("-A PREROUTING"))
+        .unwrap_or_default();
+    ensure!(
+        first.contains("PROXY_INIT_REDIRECT"),
+        "our jump comes after another: {first}"
+    );
+    Ok(())
+}
+
+/// The name of the workload of group `training-vm`, once it is ready.
+fn ready_workload(lab: &Lab) -> Result<String> {
+    lab::poll::until("a ready workload of training-vm", PATIENCE, || {
+        let workloads = lab.control.workloads()?;
+        let ours = workloads
+            .iter()
+            .find(|workload| workload.namespace == "training")
+            .context("there is none")?;
+        ensure!(ours.ready, "`{}` is not ready", ours.name);
+        ensure!(
+            ours.name.starts_with("training-vm-"),
+            "its name is `{}`",
+            ours.name
+        );
+        Ok(ours.name.clone())
+    })
+}
+
+fn meshed_again(lab: &Lab, workload: &str) -> Result<()> {
+    let name = ready_workload(lab)?;
+    ensure!(name == workload, "it was `{workload}` and is `{name}`");
+    let from_peer = format!("curl -sSi --max-time 5 {TO_VM}");
+    lab.peer.eventually(&from_peer, PATIENCE, |answer| {
+        seen_client(answer) == PEER.spiffe_id()
+    })?;
+    let from_vm = format!("curl -sSi --max-time 5 {TO_APP}");
+    lab.vm.eventually(&from_vm, PATIENCE, |answer| {
+        seen_client(answer) == VM.spiffe_id()
+    })?;
+    Ok(())
+}
+
+fn traffic_is_tls(lab: &mut Lab) -> Result<()> {
+    const SECRET: &str = "a-path-that-nobody-on-the-way-may-read";
+    let between = format!("tcp and host {} and host {}", net::TRAINING_VM, net::PEER);
+    let capture = Capture::start(&lab.run, &lab.net, &between)?;
+    // By address: a connection of its own, so that its first message is on the wire too.
+    lab.vm.get("systemctl restart linkerd-proxy-harness")?;
+    ready_workload(lab)?;
+    let from_peer = format!("curl -sSi --max-time 5 {TO_VM}/{SECRET}");
+    let to_vm = lab
+        .peer
+        .eventually(&from_peer, PATIENCE, |answer| {
+            !seen_client(answer).is_empty()
+        })?
+        .stdout;
+    let from_vm = format!("curl -sSi --max-time 5 {TO_APP}/{SECRET}");
+    let to_app = lab
+        .vm
+        .eventually(&from_vm, PATIENCE, |answer| !seen_client(answer).is_empty())?
+        .stdout;
+    let wire = capture.finish()?;
+
+    ensure!(
+        seen_client(&to_vm) == PEER.spiffe_id(),
+        "the VM's proxy saw another identity:\n{to_vm}"
+    );
+    ensure!(
+        seen_client(&to_app) == VM.spiffe_id(),
+        "the peer's proxy saw another identity:\n{to_app}"
+    );
+    ensure!(
+        !wire.segments().is_empty(),
+        "nothing passed between the hosts"
+    );
+    for text in [SECRET, "Welcome from training-vm", "Simple App v1"] {
+        ensure!(!wire.shows(text), "`{text}` passed in the clear");
+    }
+    let hellos = wire.client_hellos();
+    for name in ["training-vm-", "simple-app-v1-"] {
+        ensure!(
+            hellos
+                .iter()
+                .any(|hello| hello.server_name.starts_with(name)),
+            "no TLS to `{name}…`: {hellos:?}"
+        );
+    }
+    server_identity_is_seen(lab)
+}
+
+/// Each proxy's metrics name the other as the server of its outbound connections.
+fn server_identity_is_seen(lab: &Lab) -> Result<()> {
+    for (host, other) in [(&lab.vm, PEER.spiffe_id()), (&lab.peer, VM.spiffe_id())] {
+        let metrics = host.get("curl -sSf http://127.0.0.1:4191/metrics")?;
+        let (server, client) = (
+            format!("server_id=\"{other}\""),
+            format!("client_id=\"{other}\""),
+        );
+        ensure!(
+            metrics.contains(&server),
+            "{} has no {server} in its metrics",
+            host.name()
+        );
+        ensure!(
+            metrics.contains(&client),
+            "{} has no {client} in its metrics",
+            host.name()
+        );
+    }
+    Ok(())
+}
+
+/// Whom the application was told that it talks to.
+fn seen_client(answer: &str) -> String {
+    let value = answer
+        .lines()
+        .find_map(|line| line.strip_prefix("x-seen-client-id:"));
+    value.unwrap_or_default().trim().to_owned()
+}
