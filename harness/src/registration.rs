@@ -123,7 +123,9 @@ pub async fn supervise(
         let Some(certified) = certified(&mut inputs, &states).await else {
             break;
         };
-        if !matches!(states.borrow().phase, Phase::Retrying(_)) {
+        // A session that is renewed stays registered meanwhile, and a failure stays on the page until it is over.
+        let first = matches!(states.borrow().phase, Phase::WaitingForIdentity);
+        if first {
             publish(&states, Phase::Connecting);
         }
         let attempt = session::run(&mut inputs, &certified, stream_seq, &states, &assignments);
@@ -221,19 +223,10 @@ impl State {
                 "WaitingForIdentity",
                 "registers when SPIRE has given an identity",
             ),
-            Phase::Connecting => Report::new(
-                status::State::Waiting,
-                "Connecting",
-                format!("dialling {control}"),
-            ),
-            Phase::Retrying(refusal) => {
+            Phase::Connecting => Report::new(degraded, "Connecting", format!("dialling {control}")),
+            Phase::Retrying(refusal) | Phase::Pending(refusal) => {
                 Report::new(degraded, refusal.reason.as_str(), refusal.message.clone())
             }
-            Phase::Pending(refusal) => Report::new(
-                status::State::Waiting,
-                refusal.reason.as_str(),
-                refusal.message.clone(),
-            ),
             Phase::Registered {
                 workload,
                 controller,
