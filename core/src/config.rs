@@ -148,8 +148,6 @@ pub enum FailurePolicy {
     /// The host keeps its network, un-meshed.
     #[default]
     Open,
-    /// Traffic waits for the proxy; the guard rails stay open.
-    Closed,
 }
 
 /// The resolver.

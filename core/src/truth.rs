@@ -41,8 +41,8 @@ pub enum Verdict {
     FalseReady,
     /// Serves inbound, but has no policy controller: every new outbound connection through it would hang.
     ControlPlaneUnreached,
-    /// Serves, as far as the log tells: the inbound policy refuses our look at the admin port, so neither the
-    /// certificate's expiry nor the control plane can be seen.
+    /// Serves inbound, as far as the log tells: the default policy, which holds until the policy controller answers,
+    /// refuses our look at the admin port.
     ServingUnseen,
     /// Serves.
     Serving,
@@ -88,8 +88,9 @@ impl Verdict {
         )
     }
 
-    /// Whether outbound traffic would be served too: the policy controller is reached, or cannot be seen.
+    /// Whether outbound traffic would be served too: the policy controller is reached. A refused look means that it has
+    /// not answered: to each of its answers the proxy adds that this host may look (measured), the default policy does not.
     pub fn reaches_control_plane(self) -> bool {
-        matches!(self, Self::Serving | Self::ServingUnseen)
+        self == Self::Serving
     }
 }

@@ -18,6 +18,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::{info, warn};
 
 use crate::proxy;
+use crate::redirection::{Phase, Redirection};
 use crate::report::Report;
 
 /// Shortest period, as in Kubernetes.
@@ -35,10 +36,13 @@ struct Verdict {
 pub async fn supervise(
     mut assignments: watch::Receiver<Option<Arc<Assignment>>>,
     mut proxy: watch::Receiver<proxy::State>,
+    mut rules: watch::Receiver<Redirection>,
     mut draining: watch::Receiver<bool>,
     healths: watch::Sender<Health>,
 ) {
     let mut probes: Option<Vec<Probe>> = None;
+    // Once: peers may send to the application's own port, and before the first rule that is the application itself.
+    let mut redirected = false;
     let mut verdicts = Vec::new();
     let mut running = JoinSet::new();
     let (results, mut news) = mpsc::channel(16);
@@ -57,15 +61,21 @@ pub async fn supervise(
             }
             probes = wanted;
         }
-        let next = combine(
-            *draining.borrow_and_update(),
-            proxy.borrow_and_update().serves(),
-            probes.as_ref().map(|_| verdicts.as_slice()),
-        );
+        redirected |= rules.borrow_and_update().phase == Phase::Applied;
+        let served = match (proxy.borrow_and_update().serves(), redirected) {
+            (false, _) => Served::No,
+            (true, false) => Served::NotRedirected,
+            (true, true) => Served::Yes,
+        };
+        let draining_now = *draining.borrow_and_update();
+        let verdicts_now = probes.as_ref().map(|_| verdicts.as_slice());
+        let was_healthy = healths.borrow().state == State::Healthy;
+        let next = combine(draining_now, served, verdicts_now, was_healthy);
         healths.send_if_modified(|held| publish(held, next));
         tokio::select! {
             changed = assignments.changed() => if changed.is_err() { return },
             changed = proxy.changed() => if changed.is_err() { return },
+            changed = rules.changed() => if changed.is_err() { return },
             changed = draining.changed() => if changed.is_err() { return },
             Some((index, verdict)) = news.recv() => {
                 if let Some(held) = verdicts.get_mut::<usize>(index) {
@@ -76,8 +86,23 @@ pub async fn supervise(
     }
 }
 
-/// The answer; `verdicts` is `None` while there is no assignment.
-fn combine(draining: bool, serving: bool, verdicts: Option<&[Verdict]>) -> Health {
+/// Whether the proxy serves the workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Served {
+    No,
+    /// It would, but nothing was ever redirected to it.
+    NotRedirected,
+    Yes,
+}
+
+/// The answer; `verdicts` is `None` while there is no assignment. Probes that were just changed have no verdict yet: that
+/// does not take a healthy workload out, or each edit of a group would take out all of its workloads at once.
+fn combine(
+    draining: bool,
+    served: Served,
+    verdicts: Option<&[Verdict]>,
+    was_healthy: bool,
+) -> Health {
     if draining {
         return Health::new(State::Draining, "Draining", "the harness is being stopped");
     }
@@ -90,14 +115,20 @@ fn combine(draining: bool, serving: bool, verdicts: Option<&[Verdict]>) -> Healt
     {
         return Health::new(State::Unhealthy, "ProbeFailed", &failed.got);
     }
-    if !serving {
-        return Health::new(
-            State::Starting,
-            "ProxyNotServing",
-            "the proxy does not serve yet",
-        );
+    match served {
+        Served::No => {
+            return Health::new(
+                State::Starting,
+                "ProxyNotServing",
+                "the proxy does not serve yet",
+            );
+        }
+        Served::NotRedirected => {
+            return Health::new(State::Starting, "NotRedirected", "no rule was applied yet");
+        }
+        Served::Yes => {}
     }
-    if verdicts.iter().any(|verdict| verdict.healthy.is_none()) {
+    if verdicts.iter().any(|verdict| verdict.healthy.is_none()) && !was_healthy {
         return Health::new(State::Starting, "Starting", "no probe has a verdict yet");
     }
     if verdicts.is_empty() {
@@ -168,6 +199,7 @@ pub fn report(health: &Health) -> Report {
         "Draining" => "Draining",
         "ProbeFailed" => "ProbeFailed",
         "ProxyNotServing" => "ProxyNotServing",
+        "NotRedirected" => "NotRedirected",
         "ProxyReady" => "ProxyReady",
         "ProbeSucceeded" => "ProbeSucceeded",
         _ => "Starting",
@@ -192,36 +224,54 @@ mod tests {
     }
 
     #[test]
-    fn ready_needs_every_probe_and_the_proxy() {
-        let state = |serving, verdicts: &[Verdict]| combine(false, serving, Some(verdicts)).state;
-        assert_eq!(state(true, &[verdict(Some(true))]), State::Healthy);
-        assert_eq!(state(true, &[]), State::Healthy);
-        assert_eq!(state(false, &[verdict(Some(true))]), State::Starting);
+    fn ready_needs_every_probe_the_proxy_and_the_first_rule() {
+        let state =
+            |served, verdicts: &[Verdict]| combine(false, served, Some(verdicts), false).state;
+        let passes = [verdict(Some(true))];
+        assert_eq!(state(Served::Yes, &passes), State::Healthy);
+        assert_eq!(state(Served::Yes, &[]), State::Healthy);
+        assert_eq!(state(Served::No, &passes), State::Starting);
+        assert_eq!(state(Served::NotRedirected, &passes), State::Starting);
         assert_eq!(
-            state(true, &[verdict(Some(true)), verdict(None)]),
+            state(Served::Yes, &[verdict(Some(true)), verdict(None)]),
             State::Starting
         );
         assert_eq!(
-            state(true, &[verdict(Some(true)), verdict(Some(false))]),
+            state(Served::Yes, &[verdict(Some(true)), verdict(Some(false))]),
             State::Unhealthy
         );
         assert_eq!(
-            combine(true, true, Some(&[verdict(Some(true))])).state,
+            combine(true, Served::Yes, Some(&passes), true).state,
             State::Draining
         );
-        assert_eq!(combine(false, true, None).state, State::Starting);
+        assert_eq!(
+            combine(false, Served::Yes, None, true).state,
+            State::Starting
+        );
+    }
+
+    #[test]
+    fn new_probes_without_a_verdict_do_not_take_out_a_healthy_workload() {
+        let undecided = [verdict(None)];
+        assert_eq!(
+            combine(false, Served::Yes, Some(&undecided), true).state,
+            State::Healthy
+        );
+        let failed = [verdict(Some(false))];
+        assert_eq!(
+            combine(false, Served::Yes, Some(&failed), true).state,
+            State::Unhealthy
+        );
     }
 
     #[test]
     fn a_failed_probe_says_what_it_got_and_only_transitions_travel() {
-        let mut held = combine(false, true, Some(&[verdict(Some(false))]));
+        let answer = |passed| combine(false, Served::Yes, Some(&[verdict(Some(passed))]), false);
+        let mut held = answer(false);
         assert!(held.message.contains("503"), "{}", held.message);
         let mut again = held.clone();
         again.message = "GET http://127.0.0.1:80/ready: 500".to_owned();
         assert!(!publish(&mut held, again));
-        assert!(publish(
-            &mut held,
-            combine(false, true, Some(&[verdict(Some(true))]))
-        ));
+        assert!(publish(&mut held, answer(true)));
     }
 }

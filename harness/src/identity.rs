@@ -62,7 +62,11 @@ pub async fn supervise(config: config::Identity, states: watch::Sender<State>) {
     let mut backoff = Backoff::new(limits.min, limits.max, limits.jitter_percent);
     let mut reminder = Reminder::default();
     while !states.is_closed() {
-        let trouble = match stream(&config, &provider, &states, &mut backoff, &mut reminder).await {
+        let ended = tokio::select! {
+            ended = stream(&config, &provider, &states, &mut backoff, &mut reminder) => ended,
+            () = sweep(&states) => Ok(()),
+        };
+        let trouble = match ended {
             Ok(()) => Trouble::new(Reason::StreamEnded, "the SPIRE agent ended the stream"),
             Err(error) => Trouble::from_workload_api(&error, &config.spire_socket),
         };
@@ -83,26 +87,34 @@ async fn stream(
     let endpoint = Endpoint::Unix(config.spire_socket.clone());
     let client = WorkloadApiClient::connect(endpoint).await?;
     let mut updates = client.stream_x509_contexts().await?;
-    loop {
-        tokio::select! {
-            update = updates.next() => {
-                let Some(update) = update else { return Ok(()) };
-                backoff.reset();
-                match examine(config, provider, &update?) {
-                    Ok(certified) => {
-                        let until = rfc3339(certified.not_after);
-                        info!(spiffe_id = %certified.spiffe_id, expires = %until, "identity certified");
-                        reminder.over();
-                        states.send_replace(State { certified: Some(Arc::new(certified)), trouble: None });
-                    }
-                    Err(trouble) => {
-                        reminder.wait(&trouble, states.borrow().certified.is_some());
-                        publish_trouble(states, trouble);
-                    }
-                }
+    while let Some(update) = updates.next().await {
+        let update = update?;
+        // Only now: a stream that opens and then fails must not be asked for without a pause.
+        backoff.reset();
+        match examine(config, provider, &update) {
+            Ok(certified) => {
+                let until = rfc3339(certified.not_after);
+                info!(spiffe_id = %certified.spiffe_id, expires = %until, "identity certified");
+                reminder.over();
+                states.send_replace(State {
+                    certified: Some(Arc::new(certified)),
+                    trouble: None,
+                });
             }
-            () = sleep(EXPIRY_SWEEP) => { states.send_if_modified(drop_expired); }
+            Err(trouble) => {
+                reminder.wait(&trouble, states.borrow().certified.is_some());
+                publish_trouble(states, trouble);
+            }
         }
+    }
+    Ok(())
+}
+
+/// Gives up the SVID when its life is over, also while the agent hangs.
+async fn sweep(states: &watch::Sender<State>) {
+    loop {
+        sleep(EXPIRY_SWEEP).await;
+        states.send_if_modified(drop_expired);
     }
 }
 

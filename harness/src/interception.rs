@@ -1,13 +1,13 @@
 //! Whether this host's traffic goes through the proxy now, and which.
 //!
-//! `FailurePolicy: open`: rules only while the proxy serves, and reaches the policy API, without which every new outbound
-//! connection would hang in it. `closed`: rules from the start until a clean stop.
+//! `FailurePolicy: open`, the only one so far: rules only while the proxy serves. While it does not reach the policy API,
+//! without which every new outbound connection hangs in it, only inbound traffic is redirected.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use linkerd_harness_core::config::{Config, FailurePolicy};
+use linkerd_harness_core::config::Config;
 use linkerd_harness_core::redirect::{GuardRail, Plan, ProxyPorts};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
@@ -39,6 +39,7 @@ pub struct Inputs {
 /// Decides anew at each change.
 pub async fn decide(mut inputs: Inputs, plans: watch::Sender<Option<Arc<Plan>>>) {
     let mut away_since: Option<Instant> = None;
+    let mut held = Extent::Nothing;
     loop {
         let state = inputs.proxy.borrow_and_update().clone();
         away_since = if state.serves() && !state.serves_outbound() {
@@ -47,36 +48,23 @@ pub async fn decide(mut inputs: Inputs, plans: watch::Sender<Option<Arc<Plan>>>)
             None
         };
         let stopping = *inputs.stopping.borrow_and_update();
-        let held = plans.borrow().is_some();
         let grace_over = away_since.is_some_and(|since| since.elapsed() >= CONTROL_PLANE_GRACE);
-        let wanted = wanted(
-            inputs.config.redirect.failure_policy,
-            stopping,
-            held,
-            &state,
-            grace_over,
-        );
+        let next = extent(stopping, held, &state, grace_over);
         let controller = inputs.registration.borrow_and_update().peer;
-        let plan = wanted.then(|| {
-            Arc::new(plan(
-                &inputs.config,
-                inputs.user_id,
-                &inputs.guard_rails,
-                controller,
-            ))
-        });
-        if held && !wanted && !stopping {
-            if grace_over {
-                warn!(
-                    "the mesh's policy API is away: redirection withdrawn, this host's traffic is not meshed until it is back"
-                );
-            } else {
-                warn!(
-                    "the proxy cannot serve: redirection withdrawn, this host's traffic is not meshed until it can"
-                );
-            }
-        } else if !held && wanted {
-            info!("the proxy serves: redirecting");
+        let all = plan(
+            &inputs.config,
+            inputs.user_id,
+            &inputs.guard_rails,
+            controller,
+        );
+        let plan = match next {
+            Extent::Nothing => None,
+            Extent::Inbound => Some(Arc::new(all.inbound_only())),
+            Extent::Both => Some(Arc::new(all)),
+        };
+        if next != held {
+            say(held, next, stopping);
+            held = next;
         }
         plans.send_if_modified(|held| {
             let changed = *held != plan;
@@ -98,18 +86,40 @@ pub async fn decide(mut inputs: Inputs, plans: watch::Sender<Option<Arc<Plan>>>)
     }
 }
 
-fn wanted(
-    policy: FailurePolicy,
-    stopping: bool,
-    held: bool,
-    proxy: &proxy::State,
-    grace_over: bool,
-) -> bool {
-    match (stopping, policy) {
-        (true, _) => false,
-        (false, FailurePolicy::Closed) => true,
-        (false, FailurePolicy::Open) if held => proxy.serves() && !grace_over,
-        (false, FailurePolicy::Open) => proxy.serves_outbound(),
+/// How much is redirected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Extent {
+    Nothing,
+    /// What comes in: the proxy serves it on the last policy that it has.
+    Inbound,
+    Both,
+}
+
+fn extent(stopping: bool, held: Extent, proxy: &proxy::State, grace_over: bool) -> Extent {
+    if stopping || !proxy.serves() {
+        Extent::Nothing
+    } else if proxy.serves_outbound() {
+        Extent::Both
+    } else if grace_over {
+        Extent::Inbound
+    } else {
+        held
+    }
+}
+
+fn say(held: Extent, next: Extent, stopping: bool) {
+    match next {
+        Extent::Both => info!("the proxy serves: redirecting"),
+        Extent::Nothing if stopping => {}
+        Extent::Nothing => warn!(
+            "the proxy cannot serve: redirection withdrawn, this host's traffic is not meshed until it can"
+        ),
+        Extent::Inbound if held == Extent::Both => warn!(
+            "the mesh's policy API is away: outbound traffic is not redirected and not meshed until it is back"
+        ),
+        Extent::Inbound => {
+            warn!("the mesh's policy API is away: only inbound traffic is redirected");
+        }
     }
 }
 
@@ -144,36 +154,28 @@ mod tests {
     }
 
     #[test]
-    fn an_open_host_is_redirected_only_while_the_proxy_can_serve_it() {
-        let open = |held, state: &proxy::State, grace_over| {
-            wanted(FailurePolicy::Open, false, held, state, grace_over)
-        };
-        assert!(!open(false, &proxy::State::Stopped, false));
-        assert!(
-            !open(false, &serving(false), false),
-            "without the policy API outbound connections hang"
+    fn a_host_is_redirected_only_as_far_as_the_proxy_can_serve_it() {
+        let next = |held, state: &proxy::State, grace_over| extent(false, held, state, grace_over);
+        let stopped = proxy::State::Stopped;
+        assert_eq!(next(Extent::Nothing, &stopped, false), Extent::Nothing);
+        assert_eq!(next(Extent::Both, &stopped, false), Extent::Nothing);
+        assert_eq!(next(Extent::Nothing, &serving(true), false), Extent::Both);
+        // Without the policy API outbound connections hang; inbound ones are served.
+        assert_eq!(
+            next(Extent::Nothing, &serving(false), false),
+            Extent::Nothing
         );
-        assert!(open(false, &serving(true), false));
-        assert!(
-            open(true, &serving(false), false),
-            "a short absence is bridged"
+        assert_eq!(
+            next(Extent::Nothing, &serving(false), true),
+            Extent::Inbound
         );
-        assert!(!open(true, &serving(false), true));
-        assert!(!open(true, &proxy::State::Stopped, false));
-    }
-
-    #[test]
-    fn a_closed_host_is_redirected_until_a_clean_stop() {
-        let closed = |stopping| {
-            wanted(
-                FailurePolicy::Closed,
-                stopping,
-                false,
-                &proxy::State::Stopped,
-                false,
-            )
-        };
-        assert!(closed(false));
-        assert!(!closed(true));
+        assert_eq!(next(Extent::Both, &serving(false), true), Extent::Inbound);
+        // A short absence is bridged.
+        assert_eq!(next(Extent::Both, &serving(false), false), Extent::Both);
+        assert_eq!(next(Extent::Inbound, &serving(true), false), Extent::Both);
+        assert_eq!(
+            extent(true, Extent::Both, &serving(true), false),
+            Extent::Nothing
+        );
     }
 }

@@ -49,6 +49,9 @@ pub async fn decide(
     decisions: watch::Sender<Decision>,
 ) {
     let mut spiffe_id: Option<String> = None;
+    // Looked at when the proxy is about to start, not later: each container and each VIP brings an address, and another
+    // environment restarts the proxy.
+    let mut addresses: Option<Vec<IpAddr>> = None;
     loop {
         if let Some(certified) = &inputs.identity.borrow_and_update().certified {
             spiffe_id = Some(certified.spiffe_id.clone());
@@ -57,11 +60,20 @@ pub async fn decide(
         let decision = if *inputs.stopping.borrow_and_update() {
             hold("Stopping", "the harness is being stopped")
         } else {
-            one(&inputs, spiffe_id.as_deref(), assignment.as_deref())
+            let addresses = addresses.get_or_insert_with(host_addresses);
+            one(
+                &inputs,
+                spiffe_id.as_deref(),
+                assignment.as_deref(),
+                addresses,
+            )
         };
         let launch = match &decision {
             Decision::Run(launch) => Some(Arc::clone(launch)),
-            Decision::Hold(_) => None,
+            Decision::Hold(_) => {
+                addresses = None;
+                None
+            }
         };
         launches.send_if_modified(|held| {
             let changed = *held != launch;
@@ -77,7 +89,12 @@ pub async fn decide(
     }
 }
 
-fn one(inputs: &Inputs, spiffe_id: Option<&str>, assignment: Option<&Assignment>) -> Decision {
+fn one(
+    inputs: &Inputs,
+    spiffe_id: Option<&str>,
+    assignment: Option<&Assignment>,
+    addresses: &[IpAddr],
+) -> Decision {
     let Some(spiffe_id) = spiffe_id else {
         return hold(
             "WaitingForIdentity",
@@ -101,7 +118,7 @@ fn one(inputs: &Inputs, spiffe_id: Option<&str>, assignment: Option<&Assignment>
         config: &inputs.config,
         assignment,
         spiffe_id,
-        host_addresses: &host_addresses(),
+        host_addresses: addresses,
         hostname: &inputs.hostname,
     });
     match environment {
@@ -130,7 +147,8 @@ fn hold(reason: &'static str, message: impl Into<String>) -> Decision {
     Decision::Hold(Report::new(status::State::Waiting, reason, message))
 }
 
-/// Addresses of this host's interfaces, which packets may carry as their original destination.
+/// Addresses of this host's interfaces, which packets may carry as their original destination; link-local ones are of no
+/// use to a peer.
 fn host_addresses() -> Vec<IpAddr> {
     let Ok(interfaces) = nix::ifaddrs::getifaddrs() else {
         return Vec::new();
@@ -140,7 +158,14 @@ fn host_addresses() -> Vec<IpAddr> {
         let v4 = address.as_sockaddr_in().map(|v4| IpAddr::from(v4.ip()));
         v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::from(v6.ip())))
     };
-    let mut found: Vec<IpAddr> = interfaces.filter_map(address).collect();
+    let link_local = |address: &IpAddr| match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    let mut found: Vec<IpAddr> = interfaces
+        .filter_map(address)
+        .filter(|address| !link_local(address))
+        .collect();
     found.sort_unstable();
     found.dedup();
     found

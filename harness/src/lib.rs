@@ -150,6 +150,7 @@ pub async fn run(config: Config, paths: Paths) -> anyhow::Result<()> {
         health::supervise(
             assignment.clone(),
             proxy.clone(),
+            rules.clone(),
             orders.drain.subscribe(),
             health_is,
         ),

@@ -54,7 +54,7 @@ fn main() -> ExitCode {
         Err(error) => return complain(&format!("cannot start: {error}"), ExitCode::FAILURE),
     };
     let paths = Paths::from_environment();
-    match arguments.command {
+    let code = match arguments.command {
         Command::Run => match load(&arguments.config) {
             Ok(config) => {
                 logging::start(&config);
@@ -66,7 +66,10 @@ fn main() -> ExitCode {
             runtime.block_on(prepare(load(&arguments.config).ok().as_ref(), &paths))
         }
         Command::Cleanup => runtime.block_on(cleanup(&paths)),
-    }
+    };
+    // A name that is being resolved would keep us for as long as the resolver waits.
+    runtime.shutdown_background();
+    code
 }
 
 async fn run(config: Config, paths: Paths) -> ExitCode {

@@ -161,6 +161,8 @@ pub async fn supervise(
                 wait
             }
         };
+        // Only an identity that comes now is news; the one of a rotation meanwhile was used already, or will be.
+        inputs.identity.mark_unchanged();
         tokio::select! {
             () = sleep(wait) => {}
             _ = inputs.leave.changed() => {}
@@ -238,7 +240,7 @@ impl State {
             Phase::Left => Report::new(
                 status::State::Waiting,
                 "Left",
-                "said goodbye to the controller",
+                "the harness is being stopped",
             ),
         }
     }

@@ -60,12 +60,12 @@ pub(crate) async fn in_order(
     mut rules: watch::Receiver<Redirection>,
     runtime: &Path,
 ) {
-    let mode = if systemd::machine_stops().await {
-        LeaveMode::Reboot
-    } else {
-        LeaveMode::Remove
-    };
     orders.drain.send_replace(true);
+    let mode = if systemd::service_stops().await {
+        LeaveMode::Remove
+    } else {
+        LeaveMode::Reboot
+    };
     if matches!(
         watched.registration.borrow().phase,
         Phase::Registered { .. }

@@ -1,11 +1,15 @@
 //! What systemd is told (`sd_notify`(3)): READY, STATUS, WATCHDOG, STOPPING. Without systemd nothing happens.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use linkerd_harness_core::status::{State, Status};
 use sd_notify::NotifyState;
 use tokio::sync::watch;
 use tokio::time::interval;
+
+/// For systemd to say whether the machine stops. It is busy when it does.
+const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The configuration is valid and the daemon runs; it may still wait for SPIRE, which STATUS tells.
 pub fn ready() {
@@ -17,13 +21,21 @@ pub fn stopping() {
     notify(NotifyState::Stopping);
 }
 
-/// Whether the whole machine is going down or restarting, so that the workload will be back.
-pub async fn machine_stops() -> bool {
+/// Whether only this service stops and not the whole machine. In doubt the machine does: its workload is kept then, and one
+/// that never comes back expires.
+pub async fn service_stops() -> bool {
     let asked = tokio::process::Command::new("systemctl")
         .arg("is-system-running")
-        .output()
-        .await;
-    asked.is_ok_and(|output| output.stdout.starts_with(b"stopping"))
+        .kill_on_drop(true)
+        .output();
+    let Ok(Ok(answer)) = tokio::time::timeout(ASK_TIMEOUT, asked).await else {
+        return false;
+    };
+    let answer = String::from_utf8_lossy(&answer.stdout).trim().to_owned();
+    matches!(
+        answer.as_str(),
+        "running" | "degraded" | "starting" | "initializing" | "maintenance"
+    )
 }
 
 /// Keeps STATUS true, and the watchdog fed from this runtime: when it hangs, systemd restarts us.

@@ -82,13 +82,22 @@ fn mk_proxy(dir: &Path) -> PathBuf {
     script
 }
 
-fn start(dir: tempfile::TempDir, config: &serde_json::Value) -> Daemon {
+/// What `systemctl is-system-running` answers to the daemon.
+fn mk_systemctl(dir: &Path, answer: &str) -> String {
+    let script = dir.join("systemctl");
+    std::fs::write(&script, format!("#!/bin/sh\necho {answer}\n")).unwrap();
+    std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).unwrap();
+    format!("{}:{}", dir.display(), std::env::var("PATH").unwrap())
+}
+
+fn start(dir: tempfile::TempDir, config: &serde_json::Value, system_is: &str) -> Daemon {
     let path = |name: &str| dir.path().join(name);
     std::fs::write(path("config"), config.to_string()).unwrap();
     let notify = UnixDatagram::bind(path("notify")).unwrap();
     let child = Command::new(env!("CARGO_BIN_EXE_linkerd-proxy-harness"))
         .args(["run", "--config"])
         .arg(path("config"))
+        .env("PATH", mk_systemctl(dir.path(), system_is))
         .env("NOTIFY_SOCKET", path("notify"))
         .env("WATCHDOG_USEC", "200000")
         .env("STATE_DIRECTORY", dir.path())
@@ -164,6 +173,15 @@ fn health(kind: Hears) -> Option<(u64, Health)> {
 
 #[test]
 fn the_daemon_starts_and_stops_in_order() {
+    starts_and_stops("running", leave::Mode::Remove);
+}
+
+#[test]
+fn a_machine_that_goes_down_keeps_its_workload() {
+    starts_and_stops("stopping", leave::Mode::Reboot);
+}
+
+fn starts_and_stops(system_is: &str, leaves: leave::Mode) {
     // The VM of a network: the proxy wants an address that is not loopback.
     let net = Net::new();
     let vm = &net.vm;
@@ -181,6 +199,7 @@ fn the_daemon_starts_and_stops_in_order() {
                 "ProxyUserID": 65534,
                 "ProxyPath": mk_proxy(socket.parent().unwrap()),
             }),
+            system_is,
         );
 
         // Ready for systemd before there is an identity, with the reason; nothing runs and nothing is redirected.
@@ -198,14 +217,8 @@ fn the_daemon_starts_and_stops_in_order() {
         session
             .say(Says::Assignment(mk_assignment(&authority, ID, 1)))
             .await;
-        let (seq, state) = session.hear(health).await;
-        session.confirm(seq).await;
-        let state = if state == Health::Healthy {
-            state
-        } else {
-            session.hear(health).await.1
-        };
-        assert_eq!(state, Health::Healthy);
+        let healthy = |kind| health(kind).filter(|(_, state)| *state == Health::Healthy);
+        session.hear(healthy).await;
         daemon
             .until("redirected", |_| redirects(&vm.rules("nft")))
             .await;
@@ -235,7 +248,7 @@ fn the_daemon_starts_and_stops_in_order() {
                 None
             }
         };
-        assert_eq!(session.hear(bye).await, leave::Mode::Remove);
+        assert_eq!(session.hear(bye).await, leaves);
         drop(session);
         assert!(daemon.end().await.success());
         assert!(!vm.rules("nft").contains("PROXY_INIT"), "nothing is left");
@@ -249,6 +262,7 @@ fn a_configuration_that_cannot_be_used_ends_with_78_and_says_all_of_it() {
         let mut daemon = start(
             mk_dir(),
             &serde_json::json!({ "IPv6": "perhaps", "Contrl": {} }),
+            "running",
         );
         assert_eq!(daemon.end().await.code(), Some(78));
         let log = daemon.log();

@@ -13,7 +13,7 @@ pub fn show(plan: &Plan, family: Family) -> String {
     for chain in Chain::ALL {
         push(&mut text, format_args!(":{chain} - [0:0]"));
     }
-    for chain in Chain::ALL {
+    for chain in wanted_jumps(plan) {
         push(
             &mut text,
             format_args!("-A {} {}", chain.hook(), jump(chain)),
@@ -38,8 +38,7 @@ pub fn apply(plan: &Plan, family: Family, dump: &str) -> String {
         push(&mut text, format_args!(":{chain} - [0:0]"));
     }
     push_rules(&mut text, plan, family);
-    let in_place: Vec<Chain> = Chain::ALL
-        .into_iter()
+    let in_place: Vec<Chain> = wanted_jumps(plan)
         .filter(|chain| jump_in_place(&dump, *chain))
         .collect();
     for (rule, to) in dump.jumps() {
@@ -47,7 +46,7 @@ pub fn apply(plan: &Plan, family: Family, dump: &str) -> String {
             push(&mut text, format_args!("-D {} {}", rule.chain, rule.text));
         }
     }
-    for chain in Chain::ALL {
+    for chain in wanted_jumps(plan) {
         if !in_place.contains(&chain) {
             push(
                 &mut text,
@@ -112,6 +111,10 @@ pub(super) fn jump_in_place(dump: &Dump, chain: Chain) -> bool {
     let once = dump.jumps().filter(|(_, to)| *to == chain).count() == 1;
     let first = dump.rules(chain.hook()).next();
     once && first.is_some_and(|rule| rule.words == words(&jump(chain).to_string()))
+}
+
+fn wanted_jumps(plan: &Plan) -> impl Iterator<Item = Chain> {
+    Chain::ALL.into_iter().filter(|chain| plan.jumps_to(*chain))
 }
 
 fn deleted_jumps(dump: &Dump) -> String {

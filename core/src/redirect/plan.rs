@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::guard::GuardRail;
 use super::ports::PortSet;
-use super::rule::Family;
+use super::rule::{Chain, Family};
 use crate::config::{self, Config};
 use crate::names::PortRange;
 
@@ -32,6 +32,7 @@ pub struct Plan {
     pub(super) proxy: ProxyPorts,
     pub(super) uid: u32,
     pub(super) ipv6: bool,
+    pub(super) outbound: bool,
     pub(super) inbound: PortSet,
     pub(super) inbound_ignore: PortSet,
     pub(super) outbound_ignore: PortSet,
@@ -88,6 +89,7 @@ impl Plan {
         Self {
             uid,
             ipv6: redirect.ipv6,
+            outbound: true,
             inbound: ports(&redirect.inbound_ports),
             inbound_ignore: ports(&redirect.inbound_ignore),
             outbound_ignore: ports(&redirect.outbound_ignore),
@@ -97,6 +99,19 @@ impl Plan {
             proxy,
             guard,
         }
+    }
+
+    /// The same plan for inbound traffic only. The chain for outbound traffic is laid all the same, so that connections
+    /// that went through it go on, but nothing leads into it.
+    #[must_use]
+    pub fn inbound_only(mut self) -> Self {
+        self.outbound = false;
+        self
+    }
+
+    /// The chains that traffic is led into.
+    pub(super) fn jumps_to(&self, chain: Chain) -> bool {
+        chain == Chain::Redirect || self.outbound
     }
 
     /// The families that get rules; of the other one, every rule of ours is removed.

@@ -53,7 +53,7 @@ impl State {
             .flat_map(|chain| {
                 [
                     chain_drift(plan, family, chain, &dump),
-                    jump_drift(chain, &dump),
+                    jump_drift(plan, chain, &dump),
                 ]
             })
             .flatten()
@@ -103,13 +103,13 @@ fn chain_drift(plan: &Plan, family: Family, chain: Chain, dump: &Dump) -> Option
     })
 }
 
-fn jump_drift(chain: Chain, dump: &Dump) -> Option<Drift> {
-    if jump_in_place(dump, chain) {
-        None
-    } else if dump.jumps().any(|(_, to)| to == chain) {
-        Some(Drift::JumpMisplaced(chain))
-    } else {
-        Some(Drift::JumpMissing(chain))
+fn jump_drift(plan: &Plan, chain: Chain, dump: &Dump) -> Option<Drift> {
+    let led_into = dump.jumps().any(|(_, to)| to == chain);
+    match (plan.jumps_to(chain), led_into) {
+        (true, true) => (!jump_in_place(dump, chain)).then_some(Drift::JumpMisplaced(chain)),
+        (true, false) => Some(Drift::JumpMissing(chain)),
+        (false, true) => Some(Drift::JumpMisplaced(chain)),
+        (false, false) => None,
     }
 }
 

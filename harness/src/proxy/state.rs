@@ -29,7 +29,7 @@ pub enum State {
         pid: u32,
         /// Since when.
         since: SystemTime,
-        /// Whether it reaches the policy controller, or that cannot be seen. If not, new outbound connections
+        /// Whether it reaches the policy controller. If not, new outbound connections
         /// through it hang.
         control_plane: bool,
         /// Whether the inbound policy refuses our look at the admin port, so that only the log is known.
@@ -152,8 +152,8 @@ impl State {
                 Coarse::Degraded,
                 "AdminPortRefused",
                 format!(
-                    "the proxy (pid {pid}) serves as far as its log tells: the inbound policy refuses our look at its \
-                     admin port; allow 127.0.0.1 there with a Server and an AuthorizationPolicy for this workload"
+                    "the proxy (pid {pid}) serves inbound traffic as far as its log tells, but Linkerd's policy controller \
+                     has not answered it: until then its default policy refuses our look at its admin port"
                 ),
             ),
             Self::Serving {
@@ -165,7 +165,7 @@ impl State {
                 "ControlPlaneUnreached",
                 format!(
                     "the proxy (pid {pid}) serves inbound traffic but does not reach Linkerd's policy controller: \
-                     check DNS and the route to the cluster with `harnessctl check`"
+                     check this host's resolver and its route to the cluster"
                 ),
             ),
             Self::Serving { pid, .. } => Report::new(
@@ -195,9 +195,8 @@ impl State {
 
 fn starting(pid: u32, verdict: Verdict, version: Option<&str>) -> Report {
     if let Some(version) = version.filter(|version| NO_SPIRE.contains(version)) {
-        let message = format!(
-            "linkerd2-proxy {version} cannot talk to SPIRE: install 2.331.0 or later with `harnessctl install-proxy`"
-        );
+        let message =
+            format!("linkerd2-proxy {version} cannot talk to SPIRE: install 2.331.0 or later");
         return Report::new(Coarse::Failed, "UnsupportedVersion", message);
     }
     match verdict {
@@ -206,7 +205,7 @@ fn starting(pid: u32, verdict: Verdict, version: Option<&str>) -> Report {
             "NotCertified",
             format!(
                 "the proxy (pid {pid}) waits for its certificate from the SPIRE agent; if this lasts, its \
-                 registration entry does not select the proxy's user: `harnessctl check`"
+                 registration entry does not select the proxy's user: `harnessctl status` shows its identity"
             ),
         ),
         _ => Report::new(
@@ -275,13 +274,13 @@ impl Failure {
         let (program, detail) = (self.program.display(), &self.detail);
         match self.reason {
             Reason::ProgramMissing => format!(
-                "`{program}` does not exist: run `harnessctl install-proxy`, or put linkerd2-proxy there, or name its \
+                "`{program}` does not exist: put linkerd2-proxy there (`install -m 0755 linkerd2-proxy {program}`), or name its \
                  place with `harnessctl set-config --proxy-path=PATH`"
             ),
             Reason::CannotExecute => format!("`{program}` cannot be run: {detail}"),
             Reason::ConfigurationRefused => format!(
                 "the proxy refused its configuration ({detail}): the mesh assigned something that this version does \
-                 not take; `harnessctl diag` collects what a bug report needs"
+                 not take; `journalctl -u linkerd-proxy-harness` has all that it said"
             ),
             Reason::InitializationFailed => format!("the proxy could not be set up ({detail})"),
             Reason::PortTaken => format!(

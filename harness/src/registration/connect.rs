@@ -39,13 +39,14 @@ pub(super) struct Connection {
     pub(super) peer: SocketAddr,
 }
 
-/// Connects to the controller at `control`, which must prove to be `server_id`.
+/// Connects to the controller at `control`, which must prove to be `server_id`; over IPv6 only if the mesh uses it here.
 pub(super) async fn dial(
     control: &HostPort,
     server_id: &DnsName,
     tls: &Arc<ClientConfig>,
+    ipv6: bool,
 ) -> Result<Connection, Refusal> {
-    let stream = connect(control).await?;
+    let stream = connect(control, ipv6).await?;
     let address = |result: std::io::Result<SocketAddr>| {
         result.map_err(|error| {
             Refusal::from_transport(&error, &control.to_string(), server_id.as_str())
@@ -66,7 +67,7 @@ pub(super) async fn dial(
     })
 }
 
-async fn connect(control: &HostPort) -> Result<TcpStream, Refusal> {
+async fn connect(control: &HostPort, ipv6: bool) -> Result<TcpStream, Refusal> {
     let unresolved = |why: String| {
         let host = control.host();
         let message = format!(
@@ -80,8 +81,12 @@ async fn connect(control: &HostPort) -> Result<TcpStream, Refusal> {
             Ok(Err(error)) => return Err(unresolved(error.to_string())),
             Err(_) => return Err(unresolved("no answer in 5 s".to_owned())),
         };
+    // Our address on the way is the one that we register, so its family must be one that our proxy serves.
+    addresses.retain(|address| ipv6 || address.is_ipv4());
     addresses.shuffle(&mut rand::rng());
-    let mut last = unresolved("it has no address".to_owned());
+    addresses.sort_by_key(SocketAddr::is_ipv6);
+    let mut last =
+        unresolved("it has no address of a family that is in use here (IPv6)".to_owned());
     for address in addresses {
         let error = match timeout(STEP_TIMEOUT, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => {

@@ -55,7 +55,13 @@ pub(super) async fn run(
     assignments: &watch::Sender<Option<Arc<Assignment>>>,
 ) -> (bool, End) {
     let control = inputs.config.control.clone();
-    let connection = match connect::dial(&control.address, &control.server_id, &certified.tls).await
+    let connection = match connect::dial(
+        &control.address,
+        &control.server_id,
+        &certified.tls,
+        inputs.config.redirect.ipv6,
+    )
+    .await
     {
         Ok(connection) => connection,
         Err(refusal) => return (false, End::Lost(refusal)),
@@ -136,6 +142,13 @@ impl Session<'_> {
                     let report = report(self.seq, &health);
                     self.unconfirmed.push((self.seq, health));
                     self.say(Said::Health(report)).await;
+                }
+                changed = self.inputs.identity.changed() => {
+                    let next = self.inputs.identity.borrow_and_update().certified.clone();
+                    let other = next.is_some_and(|next| next.spiffe_id != certified.spiffe_id);
+                    if changed.is_err() || other {
+                        return Ok(End::Renew(Duration::ZERO));
+                    }
                 }
                 () = sleep_until(next_beat) => {
                     if self.last_heard.elapsed() > self.heartbeat * MISSED_HEARTBEATS {

@@ -30,7 +30,7 @@ struct Vm {
     leave: watch::Sender<Option<LeaveMode>>,
     states: watch::Receiver<State>,
     assignment: watch::Receiver<Option<Arc<Assignment>>>,
-    _agent: Agent,
+    agent: Agent,
 }
 
 fn mk_config(address: SocketAddr, server_id: &str) -> Config {
@@ -83,7 +83,7 @@ fn mk_vm(authority: &Authority, config: Config) -> Vm {
         leave,
         states,
         assignment,
-        _agent: agent,
+        agent,
     }
 }
 
@@ -292,6 +292,38 @@ async fn a_session_that_the_controller_renews_does_not_leave_the_mesh() {
         .unwrap()
         .unwrap();
     assert!(!left.is_finished(), "{:?}", left.await);
+}
+
+#[tokio::test]
+async fn another_spiffe_id_registers_at_once() {
+    let authority = mk_authority();
+    let mut controller = mk_controller(&authority).await;
+    let mut vm = mk_vm(&authority, mk_config(controller.address, SERVER_ID));
+    let session = controller.session().await;
+    session
+        .say(Says::Assignment(mk_assignment(&authority, ID, 1)))
+        .await;
+    vm.until_registered().await;
+    // A rotation of the same identity does not end the session.
+    let issue =
+        |id: &str| AgentSays::Issues(vec![mk_svid(&authority, id, &authority.mk_svid(id, 900))]);
+    vm.agent.says.send_replace(issue(ID));
+    vm.health
+        .send_replace(Health::new(HealthState::Healthy, "ProbeSucceeded", ""));
+    let mut session = session;
+    session
+        .hear(|kind| {
+            if let Hears::Health(report) = kind {
+                Some(report)
+            } else {
+                None
+            }
+        })
+        .await;
+    vm.agent
+        .says
+        .send_replace(issue("spiffe://root.linkerd.cluster.local/other"));
+    assert_eq!(controller.session().await.hello.stream_seq, 2);
 }
 
 #[tokio::test]

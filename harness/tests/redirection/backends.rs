@@ -15,6 +15,7 @@ on_both_backends!(
     traffic::new_connections_go_through_the_proxy_and_the_rest_is_left_alone,
     traffic::connections_that_are_open_survive_reapply_and_withdrawal,
     traffic::connections_that_were_open_before_the_first_rule_carry_on,
+    traffic::outbound_can_be_left_out_and_comes_back,
     traffic::subnets_and_ports_limit_what_is_redirected,
     traffic::both_families_come_and_go_together,
     foreign::rules_of_others_are_byte_equal_after_removal,

@@ -110,6 +110,25 @@ pub(crate) fn connections_that_are_open_survive_reapply_and_withdrawal(mode: Mod
     );
 }
 
+pub(crate) fn outbound_can_be_left_out_and_comes_back(mode: Mode) {
+    let net = mk_net();
+    let Net { peer, vm, .. } = &net;
+    apply(vm, mode, &mk_plan());
+    let mut open = vm.connect_as(0, "10.77.0.2:80").unwrap();
+    assert_eq!(open.greeting, "outbound 10.77.0.2:80");
+    let inbound = mk_plan().inbound_only();
+    assert!(matches!(state(vm, mode, &inbound), State::Drifted(_)));
+    apply(vm, mode, &inbound);
+    assert_eq!(state(vm, mode, &inbound), State::Applied);
+    assert_eq!(vm.ask("10.77.0.2:80"), "peer 10.77.0.2:80");
+    assert_eq!(peer.ask("10.77.0.1:80"), "inbound 10.77.0.1:80");
+    assert!(open.echoes(), "what went through the proxy goes on");
+    apply(vm, mode, &mk_plan());
+    assert_eq!(vm.ask("10.77.0.2:80"), "outbound 10.77.0.2:80");
+    cleanup(vm);
+    assert_eq!(state(vm, mode, &inbound), State::Absent);
+}
+
 pub(crate) fn connections_that_were_open_before_the_first_rule_carry_on(mode: Mode) {
     let net = mk_net();
     let Net { peer, vm, .. } = &net;

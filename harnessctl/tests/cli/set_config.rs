@@ -281,7 +281,7 @@ fn writers_at_the_same_time_all_take_effect() {
         "--log-format=json",
         "--ipv6=true",
         "--iptables-mode=nft",
-        "--failure-policy=closed",
+        "--failure-policy=open",
         "--proxy-user-id=997",
         "--ports-to-redirect=80",
         "--inbound-ports-to-ignore=22",
