@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use lab::{cgroup, exec, place, poll};
+use lab::{cgroup, exec, place, poll, rootfs};
 
 /// What a killed lab may not leave: namespaces, mounts, control groups, its directory.
 fn traces(name: &str) -> Result<String> {
@@ -35,6 +35,8 @@ fn traces(name: &str) -> Result<String> {
 
 #[test]
 fn a_lab_that_is_killed_is_cleared_away() -> Result<()> {
+    // Made once; the wait below is for the lab only.
+    rootfs::prepare()?;
     let mut lab = Command::new(env!("CARGO_BIN_EXE_lab"))
         .arg("hold")
         .stdout(Stdio::null())
