@@ -22,6 +22,8 @@ use crate::metrics::Metrics;
 use crate::registry::objects::Objects;
 
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// For a connection and all its requests, also when its client does not read.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
 const MOST_CONNECTIONS: usize = 64;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -62,7 +64,8 @@ impl Admin {
                     };
                     let admin = self.clone();
                     tokio::spawn(async move {
-                        admin.connection(stream).await;
+                        let served = admin.connection(stream);
+                        drop(tokio::time::timeout(CONNECTION_TIMEOUT, served).await);
                         drop(permit);
                     });
                 }

@@ -12,6 +12,7 @@
 //!   debug builds (`check`).
 
 mod answer;
+mod asked;
 mod check;
 mod endpoint;
 mod endpoints;
@@ -40,22 +41,37 @@ use linkerd2_proxy_api::inbound::inbound_server_policies_server::InboundServerPo
 use linkerd2_proxy_api::outbound::outbound_policies_server::OutboundPoliciesServer;
 use tokio::sync::watch;
 
+pub(crate) use self::identity::is_usable;
 pub use self::serve::{Destination, InboundServerPolicies, OutboundPolicies};
+use crate::metrics::Metrics;
 use crate::view::View;
 
+/// Far more than the longest question has.
+const LARGEST_QUESTION: usize = 16 * 1024;
+
 /// `io.linkerd.proxy.destination.Destination`: who is behind a name or an address.
-pub fn destination(view: watch::Receiver<Arc<View>>) -> DestinationServer<Destination> {
-    DestinationServer::new(Destination::new(view))
+pub fn destination(
+    view: watch::Receiver<Arc<View>>,
+    metrics: Metrics,
+) -> DestinationServer<Destination> {
+    DestinationServer::new(Destination::new(view, metrics))
+        .max_decoding_message_size(LARGEST_QUESTION)
 }
 
 /// `io.linkerd.proxy.outbound.OutboundPolicies`: how a proxy treats its workload's connections to an address.
-pub fn outbound(view: watch::Receiver<Arc<View>>) -> OutboundPoliciesServer<OutboundPolicies> {
-    OutboundPoliciesServer::new(OutboundPolicies::new(view))
+pub fn outbound(
+    view: watch::Receiver<Arc<View>>,
+    metrics: Metrics,
+) -> OutboundPoliciesServer<OutboundPolicies> {
+    OutboundPoliciesServer::new(OutboundPolicies::new(view, metrics))
+        .max_decoding_message_size(LARGEST_QUESTION)
 }
 
 /// `io.linkerd.proxy.inbound.InboundServerPolicies`: who may connect to a port of a workload.
 pub fn inbound(
     view: watch::Receiver<Arc<View>>,
+    metrics: Metrics,
 ) -> InboundServerPoliciesServer<InboundServerPolicies> {
-    InboundServerPoliciesServer::new(InboundServerPolicies::new(view))
+    InboundServerPoliciesServer::new(InboundServerPolicies::new(view, metrics))
+        .max_decoding_message_size(LARGEST_QUESTION)
 }

@@ -19,6 +19,8 @@ pub struct Metrics {
     members: Family<Ready, Gauge>,
     restored: Gauge,
     refused_connections: Family<Listener, Counter>,
+    questions: Family<Method, Counter>,
+    streams: Family<Method, Gauge>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -41,6 +43,11 @@ struct Listener {
     listener: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Method {
+    method: &'static str,
+}
+
 // === impl Metrics ===
 
 impl Default for Metrics {
@@ -50,6 +57,8 @@ impl Default for Metrics {
         let members = Family::default();
         let restored = Gauge::default();
         let refused_connections = Family::default();
+        let questions = Family::default();
+        let streams = Family::default();
         let mut registry = Registry::with_prefix("autoregistration");
         registry.register(
             "hellos",
@@ -76,6 +85,16 @@ impl Default for Metrics {
             "Connections that ended before or in their TLS handshake",
             Family::clone(&refused_connections),
         );
+        registry.register(
+            "requests",
+            "Requests of proxies to Linkerd's APIs; a steady rate without new connections is a proxy that asks in a loop",
+            Family::clone(&questions),
+        );
+        registry.register(
+            "streams",
+            "Requests of proxies that are being answered",
+            Family::clone(&streams),
+        );
         Self {
             registry: Arc::new(registry),
             hellos,
@@ -83,6 +102,8 @@ impl Default for Metrics {
             members,
             restored,
             refused_connections,
+            questions,
+            streams,
         }
     }
 }
@@ -98,6 +119,15 @@ impl Metrics {
         self.refused_connections
             .get_or_create(&Listener { listener })
             .inc();
+    }
+
+    /// Counts a request of a proxy; the gauge, raised by it, is for the caller to lower when the request is over.
+    pub fn question(&self, method: &'static str) -> Gauge {
+        let method = Method { method };
+        self.questions.get_or_create(&method).inc();
+        let open = self.streams.get_or_create(&method).clone();
+        open.inc();
+        open
     }
 
     /// The text of `/metrics` with gauges of this moment.

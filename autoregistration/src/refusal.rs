@@ -38,6 +38,10 @@ pub enum Reason {
     NoHello,
     /// Another workload has this address.
     AddressInUse,
+    /// This address is outside of the networks in which proxies ask for identities.
+    AddressNotAllowed,
+    /// Proxies could not verify this workload, so that it would be reached in plaintext or not at all.
+    UnusableIdentity,
     /// This machine's identity is in use by another one that lives: a clone.
     DuplicateInstance,
     /// Every name of this workload belongs to another one.
@@ -128,6 +132,8 @@ impl Reason {
             Self::InvalidHello => "INVALID_HELLO",
             Self::NoHello => "NO_HELLO",
             Self::AddressInUse => "ADDRESS_IN_USE",
+            Self::AddressNotAllowed => "ADDRESS_NOT_ALLOWED",
+            Self::UnusableIdentity => "UNUSABLE_IDENTITY",
             Self::DuplicateInstance => "DUPLICATE_INSTANCE",
             Self::NameTaken => "NAME_TAKEN",
             Self::Superseded => "SUPERSEDED",

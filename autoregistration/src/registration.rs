@@ -2,6 +2,7 @@
 //!
 //! Who the caller is comes from its certificate, checked before its first message is read.
 
+mod complaints;
 pub mod status;
 
 use std::pin::Pin;
@@ -18,6 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, warn};
 
+use self::complaints::Complaints;
 use crate::identity::{self, SpiffeId};
 use crate::metrics::Metrics;
 use crate::refusal::{Reason, Refusal};
@@ -42,6 +44,7 @@ pub struct Registration {
     registry: mpsc::Sender<Command>,
     streams: Arc<AtomicU64>,
     silent: Arc<Semaphore>,
+    complaints: Arc<Complaints>,
     metrics: Metrics,
 }
 
@@ -68,6 +71,7 @@ impl Registration {
             registry,
             streams: Arc::default(),
             silent: Arc::new(Semaphore::new(MOST_SILENT_STREAMS)),
+            complaints: Arc::default(),
             metrics,
         }
     }
@@ -84,14 +88,22 @@ impl Registration {
             .cloned()
             .unwrap_or_default();
         identity::caller(&peer.presented, &self.trust_domain).map_err(|refusal| {
-            warn!(client.addr = %peer.address(), error = %refusal, "caller refused");
+            if self.complaints.may_be_said() {
+                warn!(client.addr = %peer.address(), error = %refusal, "caller refused");
+            } else {
+                debug!(client.addr = %peer.address(), error = %refusal, "caller refused");
+            }
             self.metrics.hello(refusal.reason().as_str());
             Box::new(status::from_refusal(&refusal))
         })
     }
 
     fn invalid(&self, caller: &SpiffeId, refusal: &Refusal) -> Status {
-        warn!(spiffe_id = %caller, error = %refusal, "registration refused");
+        if self.complaints.may_be_said() {
+            warn!(spiffe_id = %caller, error = %refusal, "registration refused");
+        } else {
+            debug!(spiffe_id = %caller, error = %refusal, "registration refused");
+        }
         self.metrics.hello(refusal.reason().as_str());
         status::from_refusal(refusal)
     }

@@ -14,6 +14,7 @@ pub mod task;
 mod admission;
 mod assignment;
 mod groups;
+mod obstacles;
 mod session;
 mod sweep;
 #[cfg(test)]
@@ -21,13 +22,13 @@ mod tests;
 mod workload;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
 use linkerd_harness_api::v1::{self, controller_message::Kind, harness_message};
 
+use crate::cluster_ip::ClusterIpsOf;
 use crate::identity::SpiffeId;
 use crate::manifests::Manifests;
 use crate::refusal::{Reason, Refusal};
@@ -131,7 +132,7 @@ pub struct Registry {
     mesh: Mesh,
     manifests: Arc<Manifests>,
     anchors: Arc<str>,
-    cluster_ips: BTreeMap<(String, String), Vec<IpAddr>>,
+    cluster_ips: ClusterIpsOf,
     workloads: BTreeMap<(String, String), Workload>,
     sessions: BTreeMap<StreamId, Session>,
     restored: bool,
@@ -157,7 +158,8 @@ impl Mesh {
 impl Registry {
     /// Begins empty. Nobody is called unknown before the restore window has passed.
     pub fn new(mesh: Mesh, manifests: Arc<Manifests>, anchors: Arc<str>) -> Self {
-        let cluster_ips = crate::cluster_ip::assign(&manifests.services, mesh.service_network);
+        let cluster_ips =
+            crate::cluster_ip::assign(&manifests.services, mesh.service_network, &BTreeMap::new());
         Self {
             restored: mesh.restore_window.is_zero(),
             mesh,

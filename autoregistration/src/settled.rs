@@ -24,15 +24,26 @@ impl<T: PartialEq + Clone> Settled<T> {
         }
     }
 
-    /// Takes one look; answers with the value once, when it has changed and has held still.
+    /// Takes one look; answers with a value that is not in use and has held still, until [`Self::accept`].
     pub fn look(&mut self, value: T) -> Option<&T> {
         let still = self.seen == value;
         self.seen = value;
-        if still && self.accepted != self.seen {
-            self.accepted = self.seen.clone();
-            return Some(&self.accepted);
-        }
-        None
+        (still && !self.is_in_use()).then_some(&self.seen)
+    }
+
+    /// What was last seen is in use, or need not be looked at again.
+    pub fn accept(&mut self) {
+        self.accepted = self.seen.clone();
+    }
+
+    /// What is in use.
+    pub fn in_use(&self) -> &T {
+        &self.accepted
+    }
+
+    /// Whether what was last seen is what is in use.
+    pub fn is_in_use(&self) -> bool {
+        self.accepted == self.seen
     }
 }
 
@@ -41,12 +52,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_change_counts_once_and_only_when_it_holds_still() {
+    fn a_change_counts_when_it_holds_still_until_it_is_accepted() {
         let mut settled = Settled::new("a");
         assert_eq!(settled.look("a"), None);
         assert_eq!(settled.look("half"), None);
         assert_eq!(settled.look("whole"), None);
         assert_eq!(settled.look("whole"), Some(&"whole"));
+        assert_eq!(settled.look("whole"), Some(&"whole"));
+        settled.accept();
         assert_eq!(settled.look("whole"), None);
     }
 

@@ -28,8 +28,8 @@ const STOP_GRACE: Duration = Duration::from_secs(2);
 /// A VM that vanished is noticed after the sum of these.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
-/// A harness needs one stream and now and then a `Check`.
-const REGISTRATION_STREAMS: u32 = 1000;
+/// A harness has a connection of its own and needs one stream, two while it changes, and now and then a `Check`.
+const REGISTRATION_STREAMS: u32 = 16;
 /// A proxy has one for each of its destinations; one too many would hang without a word.
 const MESH_STREAMS: u32 = 1 << 20;
 /// Requests that wait for the registry.
@@ -173,15 +173,15 @@ impl Standalone {
             );
         servers.spawn(async { ("registration", serving.await) });
         let serving = server(MESH_STREAMS)
-            .add_service(crate::mesh::destination(view.clone()))
+            .add_service(crate::mesh::destination(view.clone(), metrics.clone()))
             .serve_with_incoming_shutdown(
                 accept("destination", destination.0, mesh_config),
                 stopped(stopping.clone()),
             );
         servers.spawn(async { ("destination", serving.await) });
         let serving = server(MESH_STREAMS)
-            .add_service(crate::mesh::outbound(view.clone()))
-            .add_service(crate::mesh::inbound(view.clone()))
+            .add_service(crate::mesh::outbound(view.clone(), metrics.clone()))
+            .add_service(crate::mesh::inbound(view.clone(), metrics.clone()))
             .serve_with_incoming_shutdown(
                 accept("policy", policy.0, mesh_config),
                 stopped(stopping),

@@ -6,8 +6,12 @@
 pub mod acceptor;
 pub mod files;
 
+mod handshakes;
 mod material;
+mod patience;
 mod peer;
+mod validity;
 
 pub use material::{Error, Material};
 pub use peer::Peer;
+pub use validity::Validity;

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use autoregistration::mesh;
+use autoregistration::metrics::Metrics;
+use autoregistration::registry::objects::Objects;
 use autoregistration::view::{Member, Service, ServicePort, Settings, TargetPort, View};
 use linkerd2_proxy_api::destination::destination_client::DestinationClient;
 use linkerd2_proxy_api::destination::{DestinationProfile, GetDestination, Update, update};
@@ -38,6 +40,7 @@ const TOKEN: &str = r#"{"ns":"training","external_workload":"vm-a"}"#;
 struct Plane {
     views: watch::Sender<Arc<View>>,
     channel: Channel,
+    metrics: Metrics,
     server: JoinHandle<()>,
 }
 
@@ -50,12 +53,13 @@ impl Drop for Plane {
 impl Plane {
     async fn start(view: View) -> Self {
         let (views, receiver) = watch::channel(Arc::new(view));
+        let metrics = Metrics::default();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let serving = tonic::transport::Server::builder()
-            .add_service(mesh::destination(receiver.clone()))
-            .add_service(mesh::outbound(receiver.clone()))
-            .add_service(mesh::inbound(receiver))
+            .add_service(mesh::destination(receiver.clone(), metrics.clone()))
+            .add_service(mesh::outbound(receiver.clone(), metrics.clone()))
+            .add_service(mesh::inbound(receiver, metrics.clone()))
             .serve_with_incoming(TcpListenerStream::new(listener));
         let server = tokio::spawn(async move { serving.await.unwrap() });
         let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
@@ -63,6 +67,7 @@ impl Plane {
         Self {
             views,
             channel,
+            metrics,
             server,
         }
     }
@@ -383,4 +388,42 @@ async fn a_proxy_that_asks_again_when_a_stream_ends_asks_once() {
     let never: Result<(), _> = time::timeout(QUIET, asking).await;
     assert!(never.is_err());
     assert_eq!(calls, 1);
+}
+
+#[tokio::test]
+async fn requests_are_counted_by_method_and_streams_while_they_are_open() {
+    let plane = Plane::start(view()).await;
+    let mut first = plane.profile(MEMBER).await;
+    let mut second = plane.profile(NOBODY).await;
+    first.message().await;
+    second.message().await;
+    plane.outbound(NOBODY).await.status().await;
+    plane.inbound("nonsense", 80).await.status().await;
+    drop(first);
+    let wanted = [
+        "autoregistration_requests_total{method=\"GetProfile\"} 2",
+        "autoregistration_requests_total{method=\"OutboundPolicies.Watch\"} 1",
+        "autoregistration_requests_total{method=\"WatchPort\"} 1",
+        "autoregistration_streams{method=\"GetProfile\"} 1",
+        "autoregistration_streams{method=\"OutboundPolicies.Watch\"} 0",
+        "autoregistration_streams{method=\"WatchPort\"} 0",
+    ];
+    let counted = async {
+        loop {
+            let text = plane.metrics.text(&Objects::default()).unwrap();
+            if wanted
+                .iter()
+                .all(|line| text.lines().any(|found| found == *line))
+            {
+                return;
+            }
+            time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let counted = time::timeout(DEADLINE, counted).await;
+    assert!(
+        counted.is_ok(),
+        "{}",
+        plane.metrics.text(&Objects::default()).unwrap()
+    );
 }

@@ -16,7 +16,7 @@ pub struct DnsLabel(String);
 pub struct GroupRef {
     /// Kubernetes namespace.
     pub namespace: DnsLabel,
-    /// Name of the group; at most 54 characters, so that a workload's name (`<group>-<10 hex>`) stays a DNS label.
+    /// Name of the group; at most 52 characters, so that a workload's name (`<group>-<10 hex>`) stays a DNS label.
     pub name: DnsLabel,
 }
 

@@ -9,8 +9,8 @@ use linkerd_harness_core::names::{DnsLabel, PortRange};
 use super::node::Node;
 use super::{Group, service};
 
-/// So that `<group>-<10 hex>` is a DNS label.
-const LONGEST_NAME: usize = 54;
+/// So that `<group>-<10 hex>` is a DNS label, of at most 63 characters.
+const LONGEST_NAME: usize = 52;
 
 /// Policy of a port for which nothing else is said: the values that linkerd2-proxy takes.
 pub(crate) const INBOUND_POLICIES: [&str; 6] = [

@@ -1,5 +1,6 @@
 //! A `Service` of `v1`: its addresses, TCP ports and selector.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::node::Node;
@@ -21,7 +22,14 @@ pub(super) fn read(object: &Node<'_>) -> Option<ServiceManifest> {
                 target: target(&entry.field("targetPort"), port)?,
             })
         })
-        .collect();
+        .collect::<Vec<_>>();
+    let mut seen = BTreeSet::new();
+    for ServicePort { port, .. } in &ports {
+        if !seen.insert(port) {
+            let message = format!("port {port} is listed twice; remove one");
+            spec.field("ports").problem(message);
+        }
+    }
     Some(ServiceManifest {
         namespace,
         name,
@@ -71,8 +79,13 @@ fn cluster_ips(spec: &Node<'_>) -> ClusterIps {
         match field.text().as_deref() {
             None | Some("") => {}
             Some("None") => return ClusterIps::Headless,
-            Some(text) => match text.parse::<IpAddr>() {
-                Ok(ip) if !ip.is_unspecified() && !ip.is_multicast() => ips.push(ip),
+            // `::ffff:10.0.0.1` and `10.0.0.1` are one address; from here on there is only the latter.
+            Some(text) => match text.parse::<IpAddr>().map(|ip| ip.to_canonical()) {
+                Ok(ip) if is_redirected(ip) => {
+                    if !ips.contains(&ip) {
+                        ips.push(ip);
+                    }
+                }
                 _ => field.problem(format!(
                     "`{text}` is not a cluster IP; write an address, None, or leave it out to have one computed"
                 )),
@@ -84,4 +97,13 @@ fn cluster_ips(spec: &Node<'_>) -> ClusterIps {
     } else {
         ClusterIps::Fixed(ips)
     }
+}
+
+/// Whether a connection to this address reaches a proxy: those to the host itself and to the link do not.
+fn is_redirected(ip: IpAddr) -> bool {
+    let local = match ip {
+        IpAddr::V4(ip) => ip.is_link_local() || ip.is_broadcast(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    !(local || ip.is_unspecified() || ip.is_multicast() || ip.is_loopback())
 }

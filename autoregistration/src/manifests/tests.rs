@@ -161,8 +161,20 @@ fn nonsense_is_refused_with_a_remedy() {
         ),
         (
             "{apiVersion: workload.buoyant.io/v1alpha1, kind: ExternalGroup, metadata: {name: \
-             a234567890123456789012345678901234567890123456789012345}, spec: {}}",
-            "has 55 characters; at most 54",
+             a2345678901234567890123456789012345678901234567890123}, spec: {}}",
+            "has 53 characters; at most 52",
+        ),
+        (
+            "{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {ports: [{port: 80}, {port: 80, name: b}]}}",
+            "spec.ports: port 80 is listed twice",
+        ),
+        (
+            "{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {clusterIP: 127.0.0.2}}",
+            "spec.clusterIP: `127.0.0.2` is not a cluster IP",
+        ),
+        (
+            "{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {clusterIP: 169.254.0.2}}",
+            "spec.clusterIP: `169.254.0.2` is not a cluster IP",
         ),
         (
             "{apiVersion: workload.buoyant.io/v1alpha1, kind: ExternalGroup, metadata: {name: a}, spec: \
@@ -198,4 +210,22 @@ fn an_object_and_an_address_may_be_given_only_once() {
             .contains("also the address of Service default/a"),
         "{same_ip}"
     );
+}
+
+#[test]
+fn an_ipv4_cluster_ip_written_as_ipv6_is_the_same_address_and_counts_once() {
+    let text = "{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {clusterIPs: \
+                ['::ffff:10.96.0.9', 10.96.0.9]}}";
+    let (manifests, _) = one(text).unwrap();
+    let service = &manifests.services[&("default".to_owned(), "a".to_owned())];
+    let wanted = ClusterIps::Fixed(vec!["10.96.0.9".parse().unwrap()]);
+    assert_eq!(service.cluster_ips, wanted);
+}
+
+#[test]
+fn a_tcp_and_a_udp_port_may_have_the_same_number() {
+    let text = "{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {ports: \
+                [{port: 53, name: u, protocol: UDP}, {port: 53, name: t}]}}";
+    let (manifests, _) = one(text).unwrap();
+    assert_eq!(manifests.services.values().next().unwrap().ports.len(), 1);
 }

@@ -14,6 +14,8 @@ use crate::settled::{LOOK, Settled};
 pub struct Watch {
     directory: PathBuf,
     sources: Settled<Vec<Source>>,
+    /// Whether those texts could be taken.
+    parsed: bool,
     ignored: Vec<Ignored>,
     manifests: watch::Sender<Arc<Manifests>>,
     /// What was last said to be wrong, so that it is said once.
@@ -59,6 +61,7 @@ impl Watch {
         let mut watch = Self {
             directory,
             sources: Settled::new(sources),
+            parsed: true,
             ignored: Vec::new(),
             manifests: sender,
             complaint: None,
@@ -83,10 +86,26 @@ impl Watch {
                 return;
             }
         };
+        if sources.is_empty() && !self.sources.in_use().is_empty() {
+            // A directory that was unmounted looks like this. It would take every VM out of the mesh.
+            let directory = self.directory.display();
+            self.complain(format!(
+                "`{directory}` holds no manifest any more; to serve none, start again"
+            ));
+            return;
+        }
         let Some(settled) = self.sources.look(sources) else {
+            // The problem may have been that they could not be read, or was taken back.
+            if self.parsed && self.sources.is_in_use() {
+                self.complaint = None;
+            }
             return;
         };
-        match super::parse(settled) {
+        let parsed = super::parse(settled);
+        // The same texts have the same problems the next time.
+        self.sources.accept();
+        self.parsed = parsed.is_ok();
+        match parsed {
             Ok((manifests, ignored)) => {
                 self.complaint = None;
                 self.note_ignored(ignored);

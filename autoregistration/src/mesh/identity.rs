@@ -8,7 +8,7 @@ use crate::view::Member;
 const SPIFFE_ID_MAX: usize = 2048;
 
 /// Whether proxies can be told to verify `member`. If not, it must not become an endpoint.
-pub(super) fn is_usable(member: &Member) -> bool {
+pub(crate) fn is_usable(member: &Member) -> bool {
     is_spiffe_id(&member.identity)
         && is_server_name(&member.server_name)
         && is_inbound_port(u32::from(member.proxy_inbound_port))

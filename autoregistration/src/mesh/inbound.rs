@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use linkerd2_proxy_api::http_route::{HttpRouteMatch, PathMatch, path_match};
 use linkerd2_proxy_api::inbound::proxy_protocol::{Detect, Kind, Opaque};
-use linkerd2_proxy_api::inbound::{ProxyProtocol, Server};
+use linkerd2_proxy_api::inbound::{HttpRoute, ProxyProtocol, Server, http_route};
+use linkerd2_proxy_api::meta::{Metadata, metadata};
 
 use super::answer::{Answer, Question};
 use super::endpoint::ADMIN_PORT;
@@ -75,10 +77,34 @@ fn protocol(member: &Member, port: u16) -> ProxyProtocol {
     } else {
         Kind::Detect(Detect {
             timeout: prost_types::Duration::try_from(DETECT_TIMEOUT).ok(),
-            ..Detect::default()
+            http_routes: vec![every_request()],
+            http_local_rate_limit: None,
         })
     };
     ProxyProtocol { kind: Some(kind) }
+}
+
+/// The route that Linkerd's policy controller sends for a port without routes of its own: every request, let in by the
+/// authorizations of the port. A proxy makes up the same when there is none, but means to stop that.
+fn every_request() -> HttpRoute {
+    let path = PathMatch {
+        kind: Some(path_match::Kind::Prefix("/".to_owned())),
+    };
+    let every = HttpRouteMatch {
+        path: Some(path),
+        ..HttpRouteMatch::default()
+    };
+    HttpRoute {
+        metadata: Some(Metadata {
+            kind: Some(metadata::Kind::Default("default".to_owned())),
+        }),
+        hosts: Vec::new(),
+        authorizations: Vec::new(),
+        rules: vec![http_route::Rule {
+            matches: vec![every],
+            filters: Vec::new(),
+        }],
+    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tonic::Status;
 
 use super::answer::Question;
+use super::asked::{Asked, Told};
 use super::check::Checked as _;
 use super::follow::{Follow, Step};
 use crate::view::View;
@@ -24,12 +25,14 @@ pub(super) type Messages<M> = BoxStream<'static, Result<M, Status>>;
 pub(super) fn answers<Q: Question>(
     mut views: watch::Receiver<Arc<View>>,
     question: Q,
+    asked: Asked,
 ) -> Messages<Q::Message> {
     views.mark_changed();
     let start = Open {
         views,
         follow: Follow::new(question),
         ready: VecDeque::new(),
+        asked,
     };
     stream::unfold(Some(start), |open| async {
         let mut open = open?;
@@ -45,9 +48,13 @@ pub(super) fn answers<Q: Question>(
 pub(super) async fn first<Q: Question>(
     views: watch::Receiver<Arc<View>>,
     question: Q,
+    asked: Asked,
 ) -> Result<Q::Message, Status> {
     let gone = || Err(Status::unavailable("the control plane is going down"));
-    answers(views, question).next().await.unwrap_or_else(gone)
+    answers(views, question, asked)
+        .next()
+        .await
+        .unwrap_or_else(gone)
 }
 
 struct Open<Q: Question> {
@@ -55,6 +62,7 @@ struct Open<Q: Question> {
     follow: Follow<Q>,
     /// Messages of the last step that were not sent yet; at most those of one change.
     ready: VecDeque<Q::Message>,
+    asked: Asked,
 }
 
 // === impl Open ===
@@ -64,6 +72,7 @@ impl<Q: Question> Open<Q> {
         loop {
             if let Some(message) = self.ready.pop_front() {
                 debug_assert_eq!(message.faults(), Vec::<String>::new(), "{message:?}");
+                self.asked.told(Told::Answer);
                 return Ok(message);
             }
             if self.views.changed().await.is_err() {
@@ -72,7 +81,10 @@ impl<Q: Question> Open<Q> {
             let view = Arc::clone(&self.views.borrow_and_update());
             match self.follow.see(&view) {
                 Step::Say(messages) => self.ready.extend(messages),
-                Step::Refuse(why) => return Err(Status::not_found(why)),
+                Step::Refuse(why) => {
+                    self.asked.told(Told::Unknown);
+                    return Err(Status::not_found(why));
+                }
             }
         }
     }

@@ -34,11 +34,13 @@ pub fn from_refusal(refusal: &Refusal) -> Status {
 fn code(reason: Reason) -> Code {
     match reason {
         Reason::NoClientIdentity | Reason::NotSpiffe => Code::Unauthenticated,
-        Reason::WrongTrustDomain => Code::PermissionDenied,
+        Reason::WrongTrustDomain | Reason::AddressNotAllowed => Code::PermissionDenied,
         Reason::GroupNotFound => Code::NotFound,
         Reason::InvalidHello | Reason::NoHello => Code::InvalidArgument,
         Reason::AddressInUse | Reason::DuplicateInstance => Code::AlreadyExists,
-        Reason::NameTaken | Reason::StaleGeneration => Code::FailedPrecondition,
+        Reason::NameTaken | Reason::StaleGeneration | Reason::UnusableIdentity => {
+            Code::FailedPrecondition
+        }
         Reason::Superseded => Code::Aborted,
         Reason::RateLimited => Code::ResourceExhausted,
         Reason::HeartbeatMissed | Reason::Draining => Code::Unavailable,

@@ -48,6 +48,10 @@ impl Registry {
         let Some(key) = self.key_of(fingerprint, &hello) else {
             return self.refuse(stream, name_taken(&hello));
         };
+        let made = Workload::new(key.1.clone(), fingerprint, &caller, &hello, &self.mesh, now);
+        if let Some(refusal) = self.obstacle(&made, &hello) {
+            return self.refuse(stream, refusal);
+        }
         if !self.take_over(stream, &key, &hello) {
             return;
         }
@@ -56,9 +60,7 @@ impl Registry {
             Ok(Some(until)) => return self.wait(stream, Wait::Room { until }),
             Err(refusal) => return self.refuse(stream, refusal),
         }
-        let workload = self.workloads.entry(key.clone()).or_insert_with(|| {
-            Workload::new(key.1.clone(), fingerprint, &caller, &hello, &self.mesh, now)
-        });
+        let workload = self.workloads.entry(key.clone()).or_insert(made);
         workload.connect(stream, &hello, &group, now);
         info!(
             namespace = key.0,
@@ -92,14 +94,15 @@ impl Registry {
                 problems: vec![name_taken(hello).to_string()],
             };
         };
+        let name = key.1.clone();
+        let made = Workload::new(name, fingerprint, caller, hello, &self.mesh, self.now);
         let conflicts = self
             .holders(&key, &hello.ips)
-            .filter_map(|holder| self.address_in_use(holder))
-            .map(|refusal| refusal.to_string())
-            .collect();
+            .filter_map(|holder| self.address_in_use(holder));
+        let problems = self.obstacle(&made, hello).into_iter().chain(conflicts);
         Verdict {
-            workload_name: key.1,
-            problems: conflicts,
+            problems: problems.map(|refusal| refusal.to_string()).collect(),
+            workload_name: made.name,
         }
     }
 

@@ -16,8 +16,11 @@ use crate::manifests::Manifests;
 impl Registry {
     pub(super) fn set_manifests(&mut self, manifests: Arc<Manifests>) {
         let now = self.now;
-        self.cluster_ips =
-            crate::cluster_ip::assign(&manifests.services, self.mesh.service_network);
+        self.cluster_ips = crate::cluster_ip::assign(
+            &manifests.services,
+            self.mesh.service_network,
+            &self.cluster_ips,
+        );
         self.manifests = manifests;
         let mut bereft = Vec::new();
         for (key, workload) in &mut self.workloads {

@@ -130,7 +130,8 @@ fn ips(wire: &[String], faults: &mut Faults) -> Vec<IpAddr> {
     }
     let mut ips = Vec::new();
     for (index, text) in wire.iter().enumerate() {
-        match text.parse::<IpAddr>() {
+        // `::ffff:10.0.0.1` and `10.0.0.1` are one address; from here on there is only the latter.
+        match text.parse::<IpAddr>().map(|ip| ip.to_canonical()) {
             Ok(ip) if reachable(ip) => {
                 if !ips.contains(&ip) {
                     ips.push(ip);
@@ -149,7 +150,7 @@ fn ips(wire: &[String], faults: &mut Faults) -> Vec<IpAddr> {
     ips
 }
 
-/// Not loopback, link-local, multicast, broadcast or unspecified; nor one of these as an IPv4-mapped IPv6 address.
+/// Not loopback, link-local, multicast, broadcast or unspecified.
 fn reachable(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => {
@@ -160,11 +161,10 @@ fn reachable(ip: IpAddr) -> bool {
                 || ip.is_unspecified())
         }
         IpAddr::V6(ip) => {
-            ip.to_ipv4_mapped().is_none()
-                && !(ip.is_loopback()
-                    || ip.is_unicast_link_local()
-                    || ip.is_multicast()
-                    || ip.is_unspecified())
+            !(ip.is_loopback()
+                || ip.is_unicast_link_local()
+                || ip.is_multicast()
+                || ip.is_unspecified())
         }
     }
 }
@@ -213,7 +213,7 @@ mod tests {
             }),
             instance_id: vec![7; 32],
             session_id: vec![1; 16],
-            ips: vec!["10.77.0.2".into(), "10.77.0.2".into()],
+            ips: vec!["10.77.0.2".into(), "::ffff:10.77.0.2".into()],
             ..v1::Hello::default()
         }
     }
@@ -222,7 +222,7 @@ mod tests {
     fn a_minimal_hello_gets_its_defaults() {
         let hello = check(wire()).unwrap();
         assert_eq!(hello.proxy_inbound_port, 4143);
-        assert_eq!(hello.ips.len(), 1);
+        assert_eq!(hello.ips, ["10.77.0.2".parse::<IpAddr>().unwrap()]);
         assert!(!hello.can_wait);
     }
 
@@ -237,7 +237,7 @@ mod tests {
                 "127.0.0.1",
                 "169.254.1.1",
                 "fe80::1",
-                "::ffff:10.0.0.1",
+                "::ffff:127.0.0.1",
                 "0.0.0.0",
                 "x",
             ]

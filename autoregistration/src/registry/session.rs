@@ -101,7 +101,7 @@ impl Registry {
                 self.take_leave(stream, leave.mode(), &leave.reason);
             }
             Some(harness_message::Kind::ConfigAck(ack)) => {
-                debug!(stream, outcome = ?ack.outcome(), message = ack.message, "assignment acknowledged");
+                debug!(stream, outcome = ?ack.outcome(), detail = ack.message, "assignment acknowledged");
             }
             Some(harness_message::Kind::Hello(_)) => self.end(
                 stream,
@@ -196,7 +196,7 @@ impl Registry {
                 workload = key.1,
                 ready = condition.status.as_str(),
                 reason = condition.reason,
-                message = condition.message,
+                detail = condition.message,
                 "readiness changed"
             );
         }
@@ -225,6 +225,9 @@ impl Registry {
         let Stage::Joined(key) = session.stage.clone() else {
             return;
         };
+        if let Some(refusal) = self.address_not_allowed(&ips) {
+            return self.end(stream, Some(refusal));
+        }
         match self.make_room(&key, &ips) {
             Ok(None) => {}
             // Its next stream begins with the addresses that it has then.

@@ -14,14 +14,17 @@ use tokio_rustls::TlsAcceptor;
 use tokio_stream::wrappers::ReceiverStream;
 use tracing::{debug, warn};
 
+use super::handshakes::Handshakes;
 use super::material::Material;
 use super::peer::Connection;
 use crate::metrics::Metrics;
 
 /// A handshake takes two round trips.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Handshakes at once; beyond it new connections are closed, so that idle ones cannot eat all descriptors.
-const MOST_HANDSHAKES: usize = 512;
+/// Handshakes at once, so that silent connections cannot eat all descriptors.
+const MOST_HANDSHAKES: usize = 256;
+/// Connections at once of those who showed no certificate. No harness or proxy that works is one of them.
+const MOST_STRANGERS: usize = 64;
 /// After an error of `accept` (out of descriptors), so that it does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -54,7 +57,8 @@ impl Acceptor {
     }
 
     async fn run(self, done: mpsc::Sender<Result<Connection, Infallible>>) {
-        let handshakes = Arc::new(Semaphore::new(MOST_HANDSHAKES));
+        let mut handshakes = Handshakes::new(MOST_HANDSHAKES);
+        let strangers = Arc::new(Semaphore::new(MOST_STRANGERS));
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
@@ -68,26 +72,26 @@ impl Acceptor {
                     continue;
                 }
             };
-            let Ok(permit) = Arc::clone(&handshakes).try_acquire_owned() else {
-                debug!(listener = self.name, client.addr = %addr, "too many handshakes, connection closed");
-                self.metrics.refused_connection(self.name);
-                continue;
-            };
             let config = (self.choose)(&self.material.borrow());
             let (name, metrics, done) = (self.name, self.metrics.clone(), done.clone());
-            tokio::spawn(async move {
-                match handshake(config, stream, addr).await {
-                    Ok(connection) => {
-                        drop(permit);
-                        // Fails when we are going down.
-                        drop(done.send(Ok(connection)).await);
-                    }
+            let strangers = Arc::clone(&strangers);
+            let displaced = handshakes.start(async move {
+                match handshake(config, stream, addr, &strangers).await {
+                    // Fails when we are going down.
+                    Ok(connection) => drop(done.send(Ok(connection)).await),
                     Err(error) => {
                         debug!(listener = name, client.addr = %addr, %error, "handshake failed");
                         metrics.refused_connection(name);
                     }
                 }
             });
+            if displaced {
+                debug!(
+                    listener = self.name,
+                    "too many handshakes, the oldest ended"
+                );
+                self.metrics.refused_connection(self.name);
+            }
         }
     }
 }
@@ -96,11 +100,13 @@ async fn handshake(
     config: Arc<ServerConfig>,
     stream: TcpStream,
     addr: SocketAddr,
+    strangers: &Arc<Semaphore>,
 ) -> io::Result<Connection> {
     stream.set_nodelay(true)?;
     let accept = TlsAcceptor::from(config).accept(stream);
     let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, accept)
         .await
         .map_err(|_elapsed| io::Error::from(io::ErrorKind::TimedOut))??;
-    Ok(Connection::new(stream, addr))
+    Connection::new(stream, addr, strangers)
+        .ok_or_else(|| io::Error::other("too many clients without a certificate"))
 }

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::material::{self, Material, Texts};
+use super::validity::Stage;
 use crate::settled::{LOOK, Settled};
 
 /// Where the files are and what must be in them.
@@ -31,6 +32,8 @@ pub struct Files {
     material: watch::Sender<Arc<Material>>,
     anchors: watch::Sender<Arc<str>>,
     complaint: Option<String>,
+    /// What was last said of the certificate's end.
+    stage: Stage,
 }
 
 /// The files cannot be read, or not be served from.
@@ -62,18 +65,20 @@ impl Files {
         let parsed = Material::parse(&texts, &paths.identities, now())?;
         info!(
             identities = paths.identities.join(","),
-            expires = %parsed.expires,
+            expires = %parsed.validity.until,
             "certificate loaded"
         );
         let (anchors, anchors_receiver) = watch::channel(Arc::clone(&parsed.anchors_pem));
         let (material, material_receiver) = watch::channel(Arc::new(parsed));
-        let files = Self {
+        let mut files = Self {
             paths,
             texts: Settled::new(texts),
             material,
             anchors,
             complaint: None,
+            stage: Stage::Good,
         };
+        files.warn_of_the_end();
         Ok((files, (material_receiver, anchors_receiver)))
     }
 
@@ -90,13 +95,20 @@ impl Files {
             Ok(texts) => texts,
             Err(error) => return self.complain(&error),
         };
+        self.warn_of_the_end();
         let Some(settled) = self.texts.look(texts) else {
+            // The problem may have been that they could not be read, or was taken back.
+            if self.texts.is_in_use() {
+                self.complaint = None;
+            }
             return;
         };
+        // What cannot be taken is tried again: it may be a matter of time.
         match Material::parse(settled, &self.paths.identities, now()) {
             Ok(parsed) => {
+                self.texts.accept();
                 self.complaint = None;
-                info!(expires = %parsed.expires, "certificate changed");
+                info!(expires = %parsed.validity.until, "certificate changed");
                 let pem = Arc::clone(&parsed.anchors_pem);
                 self.material.send_replace(Arc::new(parsed));
                 self.anchors.send_if_modified(|current| {
@@ -109,6 +121,28 @@ impl Files {
                 });
             }
             Err(error) => self.complain(&Error::from(error)),
+        }
+    }
+
+    /// Says once that the served certificate ends soon, and once that it has ended.
+    fn warn_of_the_end(&mut self) {
+        let validity = self.material.borrow().validity;
+        let stage = validity.stage(time::OffsetDateTime::UNIX_EPOCH + now());
+        if stage == self.stage {
+            return;
+        }
+        self.stage = stage;
+        let expires = validity.until;
+        match stage {
+            Stage::Good => {}
+            Stage::Ending => warn!(
+                %expires,
+                "certificate has less than a tenth of its life left; write a new one to the files of --tls-cert and --tls-key"
+            ),
+            Stage::Ended => warn!(
+                %expires,
+                "certificate has ended, every VM and proxy refuses it; write a new one to the files of --tls-cert and --tls-key"
+            ),
         }
     }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::validity::Validity;
 use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::client::verify_server_name;
 use rustls::crypto::{CryptoProvider, ring};
@@ -36,8 +37,8 @@ pub struct Material {
     /// For Linkerd's APIs: a client without a certificate is not let in. A proxy that has no SVID yet comes again a
     /// moment later; one that was let in would stay nameless for as long as the connection lives.
     pub mesh: Arc<ServerConfig>,
-    /// When the certificate ends.
-    pub expires: time::OffsetDateTime,
+    /// How long it can be served: of the certificate and its intermediates, the life of the one that ends first.
+    pub validity: Validity,
 }
 
 /// The files cannot be served from.
@@ -124,16 +125,15 @@ impl Material {
         })?;
         let certified =
             CertifiedKey::from_der(chain.clone(), key, &provider).map_err(Error::KeyMismatch)?;
-        let expires = check_leaf(&chain, identities, now)?;
+        check_leaf(&chain, identities, now)?;
         check_chain(&chain, identities, &roots, now, &provider)?;
         let certified = Arc::new(certified);
         let config = |optional| server_config(&provider, &roots, &certified, optional);
         Ok(Self {
-            // PEM is ASCII; what is not, is not part of a certificate.
-            anchors_pem: String::from_utf8_lossy(&texts.anchors).into(),
+            anchors_pem: certificates_only(&texts.anchors).into(),
             registration: config(true)?,
             mesh: config(false)?,
-            expires,
+            validity: shortest(&chain)?,
         })
     }
 }
@@ -141,7 +141,7 @@ impl Material {
 impl fmt::Debug for Material {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Material")
-            .field("expires", &self.expires)
+            .field("validity", &self.validity)
             .finish_non_exhaustive()
     }
 }
@@ -162,6 +162,24 @@ fn certificates(what: &'static str, pem: &[u8]) -> Result<Vec<CertificateDer<'st
     Ok(found)
 }
 
+/// The certificates of a PEM file without what else may be in it. The text goes to every VM, and a file of a certificate
+/// authority may hold its key.
+fn certificates_only(pem: &[u8]) -> String {
+    // PEM is ASCII; what is not, is not part of a certificate.
+    let text = String::from_utf8_lossy(pem);
+    let mut certificates = String::new();
+    let mut inside = false;
+    for line in text.lines().map(str::trim) {
+        inside |= line == "-----BEGIN CERTIFICATE-----";
+        if inside {
+            certificates.push_str(line);
+            certificates.push('\n');
+        }
+        inside &= line != "-----END CERTIFICATE-----";
+    }
+    certificates
+}
+
 fn roots(pem: &[u8]) -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
     for anchor in certificates("the file of --trust-anchors", pem)? {
@@ -174,7 +192,7 @@ fn check_leaf(
     chain: &[CertificateDer<'_>],
     identities: &[String],
     now: Duration,
-) -> Result<time::OffsetDateTime, Error> {
+) -> Result<(), Error> {
     let what = "the file of --tls-cert";
     let leaf = chain.first().ok_or(Error::Empty { what })?;
     let (_, leaf) =
@@ -207,10 +225,7 @@ fn check_leaf(
             },
         });
     }
-    let (from, until) = (
-        leaf.validity().not_before.to_datetime(),
-        leaf.validity().not_after.to_datetime(),
-    );
+    let Validity { from, until } = validity(&leaf);
     let now = time::OffsetDateTime::UNIX_EPOCH + now;
     if now < from {
         return Err(Error::NotYetValid { from });
@@ -218,7 +233,29 @@ fn check_leaf(
     if now > until {
         return Err(Error::Expired { ended: until });
     }
-    Ok(until)
+    Ok(())
+}
+
+fn validity(certificate: &X509Certificate<'_>) -> Validity {
+    Validity {
+        from: certificate.validity().not_before.to_datetime(),
+        until: certificate.validity().not_after.to_datetime(),
+    }
+}
+
+/// The validity of the one that ends first.
+fn shortest(chain: &[CertificateDer<'_>]) -> Result<Validity, Error> {
+    let what = "the file of --tls-cert";
+    let mut shortest: Option<Validity> = None;
+    for der in chain {
+        let (_, certificate) =
+            X509Certificate::from_der(der).map_err(|_not_x509| Error::Certificate { what })?;
+        let own = validity(&certificate);
+        if shortest.is_none_or(|other| own.until < other.until) {
+            shortest = Some(own);
+        }
+    }
+    shortest.ok_or(Error::Empty { what })
 }
 
 fn check_chain(

@@ -3,15 +3,25 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
+use super::patience::{Patience, Patient};
 use crate::identity::Presented;
+
+/// What an HTTP/2 client says first. After it HTTP/2's own signs of life begin.
+const PREFACE: usize = 24;
+/// For a member until its first bytes; for a stranger until it is gone, since it is let in only to be told what is
+/// wrong.
+const TIME: Duration = Duration::from_secs(5);
 
 /// Who is at the other end; in the extensions of each request.
 #[derive(Clone, Debug, Default)]
@@ -24,8 +34,10 @@ pub struct Peer {
 /// A connection after its handshake.
 #[derive(Debug)]
 pub struct Connection {
-    stream: TlsStream<TcpStream>,
+    stream: Patient<TlsStream<TcpStream>>,
     peer: Peer,
+    /// Of a stranger, its place among the strangers.
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 // === impl Peer ===
@@ -49,17 +61,29 @@ impl Peer {
 // === impl Connection ===
 
 impl Connection {
-    pub(super) fn new(stream: TlsStream<TcpStream>, addr: SocketAddr) -> Self {
+    /// A stranger, who showed no certificate, takes one of the `strangers` places; `None` when all are taken.
+    pub(super) fn new(
+        stream: TlsStream<TcpStream>,
+        addr: SocketAddr,
+        strangers: &Arc<Semaphore>,
+    ) -> Option<Self> {
         let (_, session) = stream.get_ref();
         let leaf = session.peer_certificates().and_then(|chain| chain.first());
         let presented = leaf.map_or(Presented::Nothing, |leaf| presented(leaf));
-        Self {
-            stream,
+        let (place, patience) = if presented == Presented::Nothing {
+            let place = Arc::clone(strangers).try_acquire_owned().ok()?;
+            (Some(place), Patience::Done)
+        } else {
+            (None, Patience::Until(PREFACE))
+        };
+        Some(Self {
+            stream: Patient::new(stream, patience, TIME),
             peer: Peer {
                 presented,
                 addr: Some(addr),
             },
-        }
+            _place: place,
+        })
     }
 }
 

@@ -10,7 +10,8 @@ use crate::lab::{DEADLINE, Lab};
 use crate::pki::{AUTOREGISTRATION, VM_ID};
 use crate::vm::{Session, channel, hello};
 
-async fn request(addr: SocketAddr, method: &str, path: &str) -> (u16, String) {
+/// Status and body.
+pub(crate) async fn request(addr: SocketAddr, method: &str, path: &str) -> (u16, String) {
     let mut stream = tokio::net::TcpStream::connect(addr).await.unwrap();
     let head = format!("{method} {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n");
     stream.write_all(head.as_bytes()).await.unwrap();

@@ -1,5 +1,6 @@
 //! Manifests that change while the control plane runs, and manifests that are wrong.
 
+use autoregistration::settled::LOOK;
 use linkerd_harness_api::v1::controller_message::Kind;
 
 use crate::lab::{Files, GROUP, Lab, SERVICE};
@@ -62,7 +63,7 @@ async fn a_bad_edit_keeps_the_last_good_state() {
         &SERVICE.replace("training-vm,", "other,"),
     );
     // Longer than a good edit takes; nothing of the bad set is taken, not even its good file.
-    tokio::time::sleep(autoregistration::settled::LOOK * 5).await;
+    tokio::time::sleep(LOOK * 5).await;
     let view = lab.standalone.view.borrow().clone();
     assert_eq!((view.services.len(), view.members.len()), (1, 1));
     lab.files
@@ -89,4 +90,20 @@ async fn bad_manifests_at_the_start_are_refused_with_file_document_and_field() {
             .contains("`group.yaml`, document 2, spec.probes[0].httpGet.port: `0` is not a port"),
         "{error}"
     );
+}
+
+/// A directory whose file system is gone looks empty; its VMs would all leave the mesh.
+#[tokio::test]
+async fn a_directory_that_is_suddenly_empty_keeps_the_last_good_state() {
+    let lab = Lab::start().await;
+    let mut vm = session(&lab).await;
+    vm.assignment().await;
+    lab.files.remove("manifests/group.yaml");
+    lab.files.remove("manifests/service.yaml");
+    tokio::time::sleep(LOOK * 6).await;
+    let view = lab.standalone.view.borrow().clone();
+    assert_eq!((view.services.len(), view.members.len()), (1, 1));
+    lab.files.write("manifests/service.yaml", SERVICE);
+    lab.view("without the group", |view| view.members.is_empty())
+        .await;
 }

@@ -3,10 +3,11 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::Command;
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{ChildStderr, Command};
 
 use crate::lab::{DEADLINE, Files};
+use crate::pki::{AUTOREGISTRATION, DESTINATION, dns};
 
 fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_autoregistration"));
@@ -56,23 +57,46 @@ async fn wrong_usage_is_64_and_wrong_configuration_78_and_a_taken_port_71() {
     );
 }
 
+/// Waits until the program has written `wanted`.
+async fn says(lines: &mut Lines<BufReader<ChildStderr>>, wanted: &str, said: &mut Vec<String>) {
+    let waiting = async {
+        while let Some(line) = lines.next_line().await.unwrap() {
+            said.push(line);
+            if said.last().is_some_and(|line| line.contains(wanted)) {
+                return true;
+            }
+        }
+        false
+    };
+    let found = tokio::time::timeout(DEADLINE, waiting).await;
+    assert_eq!(found, Ok(true), "`{wanted}` is not in {said:#?}");
+}
+
+#[tokio::test]
+async fn a_certificate_that_ends_soon_is_warned_of() {
+    let files = Files::new();
+    let now = time::OffsetDateTime::now_utc();
+    let names = vec![dns(AUTOREGISTRATION), dns(DESTINATION)];
+    let leaf = files.root.leaf_with(names, |params| {
+        params.not_before = now - time::Duration::days(10);
+        params.not_after = now + time::Duration::hours(20);
+    });
+    files.write("tls.crt", &leaf.pem);
+    files.write("tls.key", &leaf.key_pem);
+    let mut child = program().args(files.arguments()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut said = Vec::new();
+    says(&mut lines, "less than a tenth of its life left", &mut said).await;
+    says(&mut lines, "serving", &mut said).await;
+}
+
 #[tokio::test]
 async fn sigterm_ends_it_well() {
     let files = Files::new();
     let mut child = program().args(files.arguments()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let mut said = Vec::new();
-    let serving = async {
-        while let Some(line) = lines.next_line().await.unwrap() {
-            said.push(line);
-            if said.last().is_some_and(|line| line.contains("serving")) {
-                return true;
-            }
-        }
-        false
-    };
-    let serving = tokio::time::timeout(DEADLINE, serving).await;
-    assert_eq!(serving, Ok(true), "{said:#?}");
+    says(&mut lines, "serving", &mut said).await;
     let pid = child.id().unwrap().to_string();
     let killed = Command::new("kill")
         .args(["-TERM", &pid])

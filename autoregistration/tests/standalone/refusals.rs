@@ -7,7 +7,8 @@ use linkerd_harness_api::v1::registration_client::RegistrationClient;
 use rcgen::SanType;
 use tonic::{Code, Status};
 
-use crate::lab::Lab;
+use crate::admin::request;
+use crate::lab::{DEADLINE, Lab};
 use crate::pki::{AUTOREGISTRATION, DESTINATION, Leaf, Root, VM_ID, dns, uri};
 use crate::vm::{Session, channel, hello, reason, tls};
 
@@ -156,7 +157,7 @@ async fn peers_that_say_nothing_do_not_hold_up_the_others() {
     let lab = Lab::start().await;
     let addr = lab.standalone.addresses.registration;
     let mut silent = Vec::new();
-    for _ in 0..50 {
+    for _ in 0..300 {
         silent.push(tokio::net::TcpStream::connect(addr).await.unwrap());
     }
     let stream = tls(addr, AUTOREGISTRATION, &lab.files.root, None)
@@ -168,4 +169,53 @@ async fn peers_that_say_nothing_do_not_hold_up_the_others() {
         session.protocol_version(),
         Some(rustls::ProtocolVersion::TLSv1_3)
     );
+}
+
+/// It has been told what is wrong with it; what then stays, eats descriptors.
+#[tokio::test]
+async fn a_peer_without_a_certificate_may_not_stay() {
+    use tonic_types::StatusExt as _;
+    let lab = Lab::start().await;
+    let addr = lab.standalone.addresses.registration;
+    let channel = channel(addr, AUTOREGISTRATION, &lab.files.root, None);
+    let mut client = RegistrationClient::new(channel.await.unwrap());
+    let mut refusals = 0;
+    let stays = async {
+        // Its connection is gone when the answer is no longer the controller's.
+        while client
+            .check(hello())
+            .await
+            .is_err_and(|status| status.get_details_error_info().is_some())
+        {
+            refusals += 1;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    assert!(tokio::time::timeout(DEADLINE, stays).await.is_ok());
+    assert!(refusals > 0);
+}
+
+#[tokio::test]
+async fn peers_without_a_certificate_are_few_and_do_not_take_the_place_of_members() {
+    let lab = Lab::start().await;
+    let addr = lab.standalone.addresses.registration;
+    let mut strangers = Vec::new();
+    for _ in 0..100 {
+        let stranger = tls(addr, AUTOREGISTRATION, &lab.files.root, None).await;
+        strangers.extend(stranger);
+    }
+    let refused = async {
+        let line = "autoregistration_refused_connections_total{listener=\"registration\"}";
+        let admin = lab.standalone.addresses.admin;
+        while !request(admin, "GET", "/metrics").await.1.contains(line) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    assert!(tokio::time::timeout(DEADLINE, refused).await.is_ok());
+    let leaf = lab.files.root.vm();
+    let channel = channel(addr, AUTOREGISTRATION, &lab.files.root, Some(&leaf));
+    let mut vm = Session::open(channel.await.unwrap(), hello())
+        .await
+        .unwrap();
+    vm.assignment().await;
 }

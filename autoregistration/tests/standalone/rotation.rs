@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use autoregistration::settled::LOOK;
 use tokio::io::AsyncReadExt as _;
 
 use crate::lab::{DEADLINE, Files, Lab};
@@ -44,7 +45,7 @@ async fn a_new_certificate_is_served_and_old_sessions_go_on() {
 
     // One that cannot be served changes nothing.
     lab.files.write("tls.crt", &lab.files.root.server().pem);
-    tokio::time::sleep(autoregistration::settled::LOOK * 4).await;
+    tokio::time::sleep(LOOK * 4).await;
     assert_eq!(served(&lab).await, new.chain[0].to_vec());
 
     // New trust anchors, with the old one still among them, reach the VM on its open stream.
@@ -118,4 +119,38 @@ async fn a_peer_that_speaks_no_tls_is_dropped() {
     let read = tokio::time::timeout(DEADLINE, stream.read_to_end(&mut answer)).await;
     assert!(read.is_ok());
     assert!(!answer.starts_with(b"HTTP"));
+}
+
+/// Its issuer's clock is a little ahead of ours.
+#[tokio::test]
+async fn a_certificate_that_is_not_valid_yet_is_served_when_it_is() {
+    let lab = Lab::start().await;
+    let soon = time::OffsetDateTime::now_utc() + LOOK * 6;
+    let names = vec![dns(AUTOREGISTRATION), dns(DESTINATION)];
+    let new = lab
+        .files
+        .root
+        .leaf_with(names, |params| params.not_before = soon);
+    lab.files.write("tls.crt", &new.pem);
+    lab.files.write("tls.key", &new.key_pem);
+    assert!(served_is(&lab, &new.chain[0]).await);
+}
+
+/// The file goes to every VM.
+#[tokio::test]
+async fn of_the_trust_anchors_only_the_certificates_are_passed_on() {
+    let lab = Lab::start().await;
+    let leaf = lab.files.root.vm();
+    let addr = lab.standalone.addresses.registration;
+    let channel = channel(addr, AUTOREGISTRATION, &lab.files.root, Some(&leaf))
+        .await
+        .unwrap();
+    let mut vm = Session::open(channel, hello()).await.unwrap();
+    vm.assignment().await;
+    let next = Root::new("next");
+    let key = lab.files.root.vm().key_pem;
+    let file = format!("# the root\n{}{key}{}", lab.files.root.pem, next.pem);
+    lab.files.write("anchors.pem", &file);
+    let anchors = vm.assignment().await.proxy.unwrap().trust_anchors_pem;
+    assert_eq!(anchors, format!("{}{}", lab.files.root.pem, next.pem));
 }

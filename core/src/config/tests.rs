@@ -215,10 +215,10 @@ fn contradictions_are_refused() {
 #[test]
 fn a_group_name_leaves_room_for_the_name_of_its_member() {
     let text = |length| MINIMAL.replace("training-vm", &"a".repeat(length));
-    assert!(Config::parse(&text(54)).is_ok());
-    let problems = Config::parse(&text(55)).unwrap_err();
+    assert!(Config::parse(&text(52)).is_ok());
+    let problems = Config::parse(&text(53)).unwrap_err();
     assert!(
-        lines(&problems)[0].contains("is 55 characters long; at most 54"),
+        lines(&problems)[0].contains("is 53 characters long; at most 52"),
         "{problems}"
     );
 }

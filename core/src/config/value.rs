@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use crate::names::{DnsLabel, DnsName, HostPort, PortRange};
 
 /// Longest name of a group: `<name>-<10 hex>` must be a DNS label.
-const GROUP_NAME_MAX: usize = 54;
+const GROUP_NAME_MAX: usize = 52;
 /// Longest path that fits into a socket address (`unix(7)`).
 const SOCKET_PATH_MAX: usize = 107;
 /// Longest SPIFFE ID (SPIFFE-ID section 2.3).

@@ -3,7 +3,7 @@
 use linkerd2_proxy_api::inbound::authn::Permit;
 use linkerd2_proxy_api::inbound::authn::permit_mesh_tls::Clients;
 use linkerd2_proxy_api::inbound::proxy_protocol::Kind;
-use linkerd2_proxy_api::inbound::{Authz, Server};
+use linkerd2_proxy_api::inbound::{Authz, HttpRoute, Server};
 
 use super::{Checked, Faults};
 use crate::mesh::identity::is_spiffe_id;
@@ -18,6 +18,11 @@ impl Checked for Server {
         match faults.need(kind, "protocol") {
             Some(Kind::Detect(detect)) => {
                 faults.positive(detect.timeout.as_ref(), "detect timeout");
+                let none = detect.http_routes.is_empty();
+                faults.must(!none, "no HTTP route: left to a fallback of the proxy");
+                for route in &detect.http_routes {
+                    faults.part("HTTP route", route);
+                }
             }
             Some(Kind::Opaque(_)) | None => {}
             Some(_) => faults.must(false, "a protocol that is never sent"),
@@ -29,6 +34,27 @@ impl Checked for Server {
         );
         let default = label("group") == Some("") && label("kind") == Some("default");
         faults.must(default, "labels are not those of a default");
+        for authz in &self.authorizations {
+            faults.part("authorization", authz);
+        }
+        faults.0
+    }
+}
+
+/// A route without rules matches nothing: every request is a 404.
+impl Checked for HttpRoute {
+    fn faults(&self) -> Vec<String> {
+        let mut faults = Faults::default();
+        faults.metadata(self.metadata.as_ref());
+        faults.must(!self.rules.is_empty(), "no rule");
+        for rule in &self.rules {
+            let paths = rule.matches.iter().filter_map(|one| one.path.as_ref());
+            for path in paths {
+                faults.must(path.kind.is_some(), "a path match without its kind");
+            }
+            let filled = rule.filters.iter().all(|filter| filter.kind.is_some());
+            faults.must(filled, "a filter is empty: every request is a 500");
+        }
         for authz in &self.authorizations {
             faults.part("authorization", authz);
         }
@@ -71,6 +97,8 @@ impl Checked for Authz {
 
 #[cfg(test)]
 mod tests {
+    use linkerd2_proxy_api::http_route::PathMatch;
+    use linkerd2_proxy_api::inbound::http_route::Filter;
     use linkerd2_proxy_api::inbound::{IdentitySuffix, Network};
 
     use super::*;
@@ -87,6 +115,13 @@ mod tests {
             .answer(&view)
             .state()
             .unwrap()
+    }
+
+    fn routes(server: &mut Server) -> &mut Vec<HttpRoute> {
+        match server.protocol.as_mut().unwrap().kind.as_mut().unwrap() {
+            Kind::Detect(detect) => &mut detect.http_routes,
+            other => panic!("{other:?}"),
+        }
     }
 
     fn clients(server: &mut Server) -> &mut Option<Clients> {
@@ -108,13 +143,19 @@ mod tests {
 
     #[test]
     fn each_compulsory_field_is_missed() {
-        let breaks: [fn(&mut Server); 14] = [
+        let breaks: [fn(&mut Server); 20] = [
             |s| s.protocol = None,
             |s| s.protocol.as_mut().unwrap().kind = None,
             |s| match s.protocol.as_mut().unwrap().kind.as_mut().unwrap() {
                 Kind::Detect(detect) => detect.timeout = None,
                 other => panic!("{other:?}"),
             },
+            |s| routes(s).clear(),
+            |s| routes(s)[0].metadata = None,
+            |s| routes(s)[0].rules.clear(),
+            |s| routes(s)[0].rules[0].filters.push(Filter::default()),
+            |s| routes(s)[0].rules[0].matches[0].path = Some(PathMatch::default()),
+            |s| routes(s)[0].authorizations.push(Authz::default()),
             |s| s.labels.clear(),
             |s| {
                 s.labels.remove("name");
