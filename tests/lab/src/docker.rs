@@ -10,7 +10,7 @@ use crate::vm::Vm;
 /// The image is one static program. `docker import` makes an image of a tar file.
 pub const IMPORT: &str = "tar -C /opt/lab/bin -c echo | docker import - echo:1";
 /// As in the walk-through; the container is back after a reboot.
-pub const RUN: &str = "docker run -d --restart=always --name=training -p 80:80 echo:1 /echo 80 'Welcome from training-vm'";
+pub const RUN: &str = "docker run -d --restart=always --stop-timeout=1 --name=training -p 80:80 echo:1 /echo 80 'Welcome from training-vm'";
 
 /// Starts it, and waits until it answers on the VM itself.
 pub fn start(vm: &Vm) -> Result<()> {

@@ -25,3 +25,4 @@ pub mod spire;
 pub mod story;
 pub mod vm;
 pub mod walkthrough;
+pub mod wire;

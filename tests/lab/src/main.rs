@@ -72,7 +72,7 @@ fn act(verb: Verb) -> anyhow::Result<()> {
     }
 }
 
-/// Makes a bit of everything that a lab makes, and waits to be killed.
+/// Makes a bit of everything that a lab makes, says its name, and waits to be killed.
 fn hold(program: &Path) -> anyhow::Result<()> {
     let image = rootfs::prepare()?;
     let run = Run::start(program)?;
@@ -86,7 +86,7 @@ fn hold(program: &Path) -> anyhow::Result<()> {
     };
     let mut vm = Vm::make(&run, &image, &plan)?;
     vm.boot(&net)?;
-    std::fs::write(run.dir().join("held"), "").context("say that it is up")?;
+    screen::say(run.name());
     loop {
         std::thread::park();
     }

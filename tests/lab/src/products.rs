@@ -57,8 +57,8 @@ impl Proxy {
 impl Products {
     /// Builds what is not up to date.
     pub fn build() -> Result<Self> {
-        let programs = place::target().join("lab");
-        fs::create_dir_all(programs.join("bin")).context("make the lab's cache")?;
+        let programs = place::target().join("debug");
+        fs::create_dir_all(place::cache().join("bin")).context("make the lab's cache")?;
         cargo(
             "the programs of the package",
             &[
@@ -85,14 +85,8 @@ impl Products {
                 &output,
             ],
         )?;
-        let mut built = vec![
-            "build",
-            "--quiet",
-            "--profile",
-            "lab",
-            "--package",
-            "autoregistration",
-        ];
+        // As the unit tests build them: optimised they cost minutes, and nothing that is measured runs in them.
+        let mut built = vec!["build", "--quiet", "--package", "autoregistration"];
         let proxy = if let Some(named) = std::env::var_os("LINKERD2_PROXY_BIN") {
             let named = PathBuf::from(named);
             Proxy::Real(

@@ -35,8 +35,7 @@ impl Run {
     /// A new one, after the leftovers of killed ones are gone. `lab` is the `lab` binary: it watches over us.
     pub fn start(lab: &Path) -> Result<Self> {
         clean(false)?;
-        // Short: names of network interfaces have 15 characters.
-        let name = format!("l{:04x}", std::process::id() & 0xffff);
+        let name = free_name();
         let dir = place::runs().join(&name);
         fs::create_dir_all(&dir).with_context(|| format!("make `{}`", dir.display()))?;
         let lock = File::create(dir.join(LOCK)).context("make the lab's lock")?;
@@ -118,6 +117,19 @@ pub fn clean(kept_too: bool) -> Result<usize> {
         removed += 1;
     }
     Ok(removed)
+}
+
+/// A name that nothing on this machine has, not even the kept lab of another source tree. Short, because the names of
+/// network interfaces are.
+fn free_name() -> String {
+    let mut number = std::process::id();
+    loop {
+        let name = format!("l{:04x}", number & 0xffff);
+        if namespaces(&format!("{name}-")).is_empty() && !place::runs().join(&name).exists() {
+            return name;
+        }
+        number += 1;
+    }
 }
 
 fn is_living(dir: &Path) -> bool {

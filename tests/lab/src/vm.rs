@@ -1,5 +1,7 @@
 //! A VM: a systemd-nspawn machine that boots the lab's root with its own systemd, network, disk and machine id.
 
+mod furniture;
+
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -12,7 +14,7 @@ use nix::unistd::Pid;
 
 use crate::exec;
 use crate::host::Host;
-use crate::net::{self, Net};
+use crate::net::Net;
 use crate::run::Run;
 use crate::{cgroup, poll};
 
@@ -22,39 +24,6 @@ const BOOT: Duration = Duration::from_secs(90);
 const SHUTDOWN: Duration = Duration::from_secs(120);
 /// Exit code of systemd-nspawn for "the machine wants to be started again".
 const REBOOT: i32 = 133;
-
-/// The VM's side of its cable: the address is set by the VM, as netplan or cloud-init would.
-const NETWORK_UNIT: &str = "[Unit]
-Description=Address of eth0
-Before=network.target network-online.target
-After=sysinit.target
-[Service]
-Type=oneshot
-RemainAfterExit=yes
-ExecStart=/bin/sh /opt/lab/network.sh
-[Install]
-WantedBy=multi-user.target network-online.target
-";
-
-/// Docker wants to write to its control groups. In systemd-nspawn those of version 1 come read-only; a second mount of
-/// the same one, made from inside, is not.
-const CGROUPS_UNIT: &str = "[Unit]
-Description=Control groups that Docker can write to
-Before=docker.service containerd.service
-[Service]
-Type=oneshot
-RemainAfterExit=yes
-ExecStart=/bin/sh /opt/lab/cgroups.sh
-[Install]
-WantedBy=multi-user.target
-";
-const CGROUPS_SCRIPT: &str = "set -e
-grep ' cgroup ro,' /proc/mounts | while read -r _ point _ options _; do
-  controller=$(echo \"$options\" | sed 's/^.*relatime,//')
-  umount \"$point\"
-  mount -t cgroup -o \"$controller\" cgroup \"$point\"
-done
-";
 
 /// What a VM is made of.
 #[derive(Clone, Debug)]
@@ -85,7 +54,8 @@ impl Vm {
     pub fn make(run: &Run, image: &Path, plan: &Plan<'_>) -> Result<Self> {
         let dir = run.dir().join(plan.name);
         let root = dir.join("root");
-        disk(image, &dir).with_context(|| format!("make the disk of `{}`", plan.name))?;
+        furniture::disk(image, &dir)
+            .with_context(|| format!("make the disk of `{}`", plan.name))?;
         let vm = Self {
             name: plan.name.to_owned(),
             group: format!("{}-{}", run.name(), plan.name),
@@ -94,42 +64,8 @@ impl Vm {
             root,
             machine: None,
         };
-        vm.furnish(plan)?;
+        furniture::furnish(&vm, plan)?;
         Ok(vm)
-    }
-
-    /// What a fresh server has on its disk.
-    fn furnish(&self, plan: &Plan<'_>) -> Result<()> {
-        // Random, and its own: a copied disk with the machine id of another would be taken for that one.
-        let machine_id =
-            fs::read_to_string("/proc/sys/kernel/random/uuid").context("draw a machine id")?;
-        self.write("etc/machine-id", &machine_id.replace('-', ""))?;
-        self.write("etc/hostname", &format!("{}\n", self.name))?;
-        self.write(
-            "etc/hosts",
-            &format!("127.0.0.1 localhost\n127.0.1.1 {}\n", self.name),
-        )?;
-        self.write("etc/resolv.conf", &net::resolv_conf())?;
-        let script = format!(
-            "set -e\nfor _ in $(seq 200); do ip link show eth0 >/dev/null 2>&1 && break; sleep 0.05; done\n\
-             ip address replace {}/24 dev eth0\nip link set eth0 up\nip route replace default via {}\n",
-            plan.address,
-            net::GATEWAY
-        );
-        self.write("opt/lab/network.sh", &script)?;
-        self.write("etc/systemd/system/lab-network.service", NETWORK_UNIT)?;
-        let mut units = vec!["lab-network.service"];
-        if plan.docker {
-            self.write("opt/lab/cgroups.sh", CGROUPS_SCRIPT)?;
-            self.write("etc/systemd/system/lab-cgroups.service", CGROUPS_UNIT)?;
-            units.extend([
-                "lab-cgroups.service",
-                "docker.service",
-                "docker.socket",
-                "containerd.service",
-            ]);
-        }
-        self.enable(&units)
     }
 
     /// Lets these units start at boot.
@@ -202,16 +138,17 @@ impl Vm {
     fn wait_until_running(&mut self, net: &Net) -> Result<()> {
         let leader = poll::until("its first process", BOOT, || self.leader())?;
         net.cable(&self.name, &leader.to_string())?;
-        poll::until("its systemd", BOOT, || {
+        let state = poll::until("its systemd", BOOT, || {
             let state = self.sh("systemctl is-system-running")?;
-            if state.stdout.trim() == "degraded" {
-                bail!(
-                    "these failed:\n{}",
-                    self.get("systemctl --failed --no-legend")?
-                );
+            match state.stdout.trim() {
+                settled @ ("running" | "degraded") => Ok(settled.to_owned()),
+                _ => bail!("it answered {state}"),
             }
-            state.ok()
         })?;
+        if state == "degraded" {
+            let failed = "systemctl --failed --plain --no-legend | cut -d' ' -f1 | xargs -r systemctl status --no-pager || true";
+            bail!("these units failed:\n{}", self.get(failed)?);
+        }
         Ok(())
     }
 
@@ -319,29 +256,6 @@ impl Host for Vm {
             .map(str::to_owned)
             .into())
     }
-}
-
-/// The VM's disk at `dir/root`: a layer over `image` where the file system can do that, else a copy.
-fn disk(image: &Path, dir: &Path) -> Result<()> {
-    let (root, upper, work) = (dir.join("root"), dir.join("upper"), dir.join("work"));
-    for part in [&root, &upper, &work] {
-        fs::create_dir_all(part).with_context(|| format!("make `{}`", part.display()))?;
-    }
-    let options = format!(
-        "lowerdir={},upperdir={},workdir={}",
-        image.display(),
-        upper.display(),
-        work.display()
-    );
-    let mut mount = Command::new("mount");
-    mount
-        .args(["-t", "overlay", "overlay", "-o", &options])
-        .arg(&root);
-    if exec::run(&mut mount)?.succeeded() {
-        return Ok(());
-    }
-    exec::run(Command::new("cp").arg("-a").arg(image.join(".")).arg(&root))?.ok()?;
-    Ok(())
 }
 
 /// The command that boots it.

@@ -1,10 +1,11 @@
 //! The lab itself leaves nothing on this machine, however it ends.
 
-use std::process::{Command, Stdio};
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
-use lab::{cgroup, exec, place, poll, rootfs};
+use anyhow::{Context as _, Result, ensure};
+use lab::{cgroup, exec, place, poll};
 
 /// What a killed lab may not leave: namespaces, mounts, control groups, its directory.
 fn traces(name: &str) -> Result<String> {
@@ -33,28 +34,32 @@ fn traces(name: &str) -> Result<String> {
         .join("\n"))
 }
 
+/// Killed at the end of the test, however that comes.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // It may be dead already.
+        let _dead = self.0.kill();
+        let _reaped = self.0.wait();
+    }
+}
+
 #[test]
 fn a_lab_that_is_killed_is_cleared_away() -> Result<()> {
-    // Made once; the wait below is for the lab only.
-    rootfs::prepare()?;
-    let mut lab = Command::new(env!("CARGO_BIN_EXE_lab"))
-        .arg("hold")
-        .stdout(Stdio::null())
-        .spawn()?;
-    let name = format!("l{:04x}", lab.id() & 0xffff);
-    poll::until("the lab to come up", Duration::from_secs(60), || {
-        ensure!(
-            place::runs().join(&name).join("held").exists(),
-            "it is not up yet"
-        );
-        Ok(())
-    })?;
+    let mut lab = Command::new(env!("CARGO_BIN_EXE_lab"));
+    let mut lab = Killed(lab.arg("hold").stdout(Stdio::piped()).spawn()?);
+    let said = BufReader::new(lab.0.stdout.take().context("its output is piped")?).lines();
+    // Lines of progress come before.
+    let name = said
+        .map_while(Result::ok)
+        .find(|line| line.starts_with('l'))
+        .context("it did not come up")?;
     ensure!(
         !traces(&name)?.is_empty(),
         "the lab that is up has no trace: the test looks in the wrong place"
     );
-    lab.kill()?;
-    lab.wait()?;
+    lab.0.kill()?;
     poll::until("its traces to go", Duration::from_secs(30), || {
         let left = traces(&name)?;
         ensure!(left.is_empty(), "these are left:\n{left}");

@@ -12,6 +12,8 @@ use lab::{docker, net, rules};
 
 const TO_VM: &str = "http://training-vm.training.svc.cluster.local:80";
 const TO_APP: &str = "http://simple-app-v1.simple-app.svc.cluster.local:80";
+/// A path that nobody on the way may read.
+const SECRET: &str = "a-path-that-nobody-on-the-way-may-read";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
@@ -100,6 +102,18 @@ fn a_vm_is_meshed_by_the_walk_through_and_stays_so() -> Result<()> {
         },
     )?;
     story.then(
+        "the same request is seen on the wire now: the capture can tell",
+        |lab| {
+            let capture = capture(lab)?;
+            lab.vm.get(&format!(
+                "curl -sS --max-time 5 http://{}/{SECRET}",
+                net::PEER
+            ))?;
+            ensure!(capture.finish()?.shows(SECRET), "it is not");
+            Ok(())
+        },
+    )?;
+    story.then(
         "after a start it is meshed again under the same name",
         |lab| {
             lab.vm.get("systemctl start linkerd-proxy-harness")?;
@@ -113,23 +127,23 @@ fn a_vm_is_meshed_by_the_walk_through_and_stays_so() -> Result<()> {
         lab.vm.get("systemctl start linkerd-proxy-harness")?;
         meshed_again(lab, &workload)
     })?;
+    story.then("it reboots", |lab| lab.vm.reboot(&lab.net))?;
+    story.then("the container is back after the reboot", |lab| {
+        docker::wait(&lab.vm)
+    })?;
     story.then(
-        "a reboot brings it back by itself under the same name",
-        |lab| {
-            lab.vm
-                .get("systemctl enable --quiet linkerd-proxy-harness")?;
-            lab.vm.reboot(&lab.net)?;
-            docker::wait(&lab.vm)?;
-            meshed_again(lab, &workload)
-        },
+        "after the reboot it is meshed by itself, under the same name",
+        |lab| meshed_again(lab, &workload),
     )?;
+    story.then("it loses its power and boots again", |lab| {
+        lab.vm.power_cycle(&lab.net)
+    })?;
+    story.then("the container is back after the power cut", |lab| {
+        docker::wait(&lab.vm)
+    })?;
     story.then(
-        "a power cut brings it back by itself under the same name",
-        |lab| {
-            lab.vm.power_cycle(&lab.net)?;
-            docker::wait(&lab.vm)?;
-            meshed_again(lab, &workload)
-        },
+        "after the power cut it is meshed by itself, under the same name",
+        |lab| meshed_again(lab, &workload),
     )?;
     Ok(())
 }
@@ -218,10 +232,8 @@ fn meshed_again(lab: &Lab, workload: &str) -> Result<()> {
 }
 
 fn traffic_is_tls(lab: &mut Lab) -> Result<()> {
-    const SECRET: &str = "a-path-that-nobody-on-the-way-may-read";
-    let between = format!("tcp and host {} and host {}", net::TRAINING_VM, net::PEER);
-    let capture = Capture::start(&lab.run, &lab.net, &between)?;
-    // By address: a connection of its own, so that its first message is on the wire too.
+    let capture = capture(lab)?;
+    // New connections, so that their first messages are on the wire too.
     lab.vm.get("systemctl restart linkerd-proxy-harness")?;
     ready_workload(lab)?;
     let from_peer = format!("curl -sSi --max-time 5 {TO_VM}/{SECRET}");
@@ -263,6 +275,12 @@ fn traffic_is_tls(lab: &mut Lab) -> Result<()> {
         );
     }
     server_identity_is_seen(lab)
+}
+
+/// Everything between the two meshed hosts.
+fn capture(lab: &Lab) -> Result<Capture> {
+    let between = format!("tcp and host {} and host {}", net::TRAINING_VM, net::PEER);
+    Capture::start(&lab.run, &lab.net, &between)
 }
 
 /// Each proxy's metrics name the other as the server of its outbound connections.
