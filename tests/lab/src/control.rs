@@ -150,9 +150,14 @@ impl Control {
         Ok(items.iter().filter_map(Workload::read).collect())
     }
 
+    /// Autoregistration's log since it was started first.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
     /// The last lines of autoregistration's log.
     pub fn report(&self) -> String {
-        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        let log = self.log();
         let last: Vec<&str> = log.lines().rev().take(60).collect();
         format!(
             "autoregistration:\n{}",

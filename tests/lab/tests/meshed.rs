@@ -127,7 +127,13 @@ fn a_vm_is_meshed_by_the_walk_through_and_stays_so() -> Result<()> {
         lab.vm.get("systemctl start linkerd-proxy-harness")?;
         meshed_again(lab, &workload)
     })?;
+    story.then("that stop took the workload out of the mesh", |lab| {
+        says_goodbye(lab, &workload, "Remove")
+    })?;
     story.then("it reboots", |lab| lab.vm.reboot(&lab.net))?;
+    story.then("at the reboot it said that it comes back", |lab| {
+        says_goodbye(lab, &workload, "Reboot")
+    })?;
     story.then("the container is back after the reboot", |lab| {
         docker::wait(&lab.vm)
     })?;
@@ -215,6 +221,17 @@ fn ready_workload(lab: &Lab) -> Result<String> {
         );
         Ok(ours.name.clone())
     })
+}
+
+/// What the workload said when it left last: whether it is kept.
+fn says_goodbye(lab: &Lab, workload: &str, mode: &str) -> Result<()> {
+    let log = lab.control.log();
+    let mut left = log
+        .lines()
+        .filter(|line| line.contains("workload left") && line.contains(workload));
+    let last = left.next_back().context("it never said goodbye")?;
+    ensure!(last.contains(&format!("mode={mode}")), "{last}");
+    Ok(())
 }
 
 fn meshed_again(lab: &Lab, workload: &str) -> Result<()> {
