@@ -41,7 +41,15 @@ struct Start {
     certified: f64,
     redirected: f64,
     ready: f64,
+    /// How long the rules took to come and to go, in milliseconds.
+    applied: f64,
+    withdrawn: f64,
 }
+
+/// What the daemon said last of a change of its rules, in milliseconds.
+const RULES: &str = r#"for change in applied withdrawn; do
+    journalctl -u linkerd-proxy-harness -o cat --no-pager | grep -o "rules $change ms=[0-9.]*" | tail -n 1 | cut -d= -f2
+done"#;
 
 fn start(lab: &Lab) -> Result<Start> {
     let printed = lab.vm.get(START)?;
@@ -52,11 +60,21 @@ fn start(lab: &Lab) -> Result<Start> {
     let [returned, certified, redirected, ready] = numbers[..] else {
         anyhow::bail!("the measurement printed `{printed}`")
     };
+    let changes = lab.vm.get(RULES)?;
+    let mut changes = changes.lines().map(str::parse::<f64>);
+    let mut change = || {
+        changes
+            .next()
+            .context("the journal tells no time")?
+            .context("read a time")
+    };
     Ok(Start {
         returned,
         certified,
         redirected,
         ready,
+        applied: change()?,
+        withdrawn: change()?,
     })
 }
 
@@ -82,6 +100,10 @@ pub fn summary(lab: &Lab) -> Result<()> {
     say(&format!(
         "    workload ready                {:.2} s, of which its probe waits 3 s",
         start.ready
+    ));
+    say(&format!(
+        "  rules applied, withdrawn        {:.0} ms, {:.0} ms",
+        start.applied, start.withdrawn
     ));
     say(&format!(
         "  daemon, resident memory         {memory:.1} MiB"
@@ -129,6 +151,8 @@ pub fn bench(program: &Path) -> Result<()> {
         "workload ready (probe waits 3 s), s",
         of(|start| start.ready),
     );
+    row("rules applied, ms", of(|start| start.applied));
+    row("rules withdrawn, ms", of(|start| start.withdrawn));
     row("daemon CPU when idle, % of one core", idle);
     row("daemon resident memory, MiB", vec![memory(&lab)?]);
     row("package without the proxy, MiB", vec![package(&lab)?]);
