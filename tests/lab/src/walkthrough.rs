@@ -171,9 +171,11 @@ impl Member {
                     .printing("Certified identity"),
                 self.step("iptables-save -t nat | grep PROXY_INIT")
                     .eventually()
-                    .printing("PROXY_INIT_REDIRECT"),
+                    .printing("-A PREROUTING"),
                 self.step("curl -sSf http://127.0.0.1:4192/ready")
                     .eventually(),
+                self.step("harnessctl wait --for=meshed --timeout=30s"),
+                self.step("harnessctl status"),
             ],
         }
     }
