@@ -83,6 +83,10 @@ fn a_vm_is_meshed_by_the_walk_through_and_stays_so() -> Result<()> {
         },
     )?;
     story.then(
+        "autoregistration dies and comes back: both are meshed again, and nothing went in the clear",
+        |lab| the_control_plane_comes_back(lab, &workload),
+    )?;
+    story.then(
         "a stop leaves the rules as they were found, byte for byte, and the network working",
         |lab| {
             lab.vm.get("systemctl stop linkerd-proxy-harness")?;
@@ -295,6 +299,27 @@ fn traffic_is_tls(lab: &mut Lab) -> Result<()> {
 }
 
 /// Everything between the two meshed hosts.
+/// A control plane that answers before its workloads are back would tell their peers that nobody is there, which means
+/// plaintext.
+fn the_control_plane_comes_back(lab: &mut Lab, workload: &str) -> Result<()> {
+    let capture = capture(lab)?;
+    lab.control.kill_service()?;
+    lab.control.start_service()?;
+    let requests = format!(
+        "for _ in $(seq 20); do curl -s --max-time 1 {TO_VM}/{SECRET} http://{}/{SECRET} || true; sleep 0.1; done",
+        net::TRAINING_VM
+    );
+    lab.peer.get(&requests)?;
+    meshed_again(lab, workload)?;
+    let wire = capture.finish()?;
+    ensure!(
+        !wire.segments().is_empty(),
+        "nothing passed between the hosts"
+    );
+    ensure!(!wire.shows(SECRET), "`{SECRET}` passed in the clear");
+    Ok(())
+}
+
 fn capture(lab: &Lab) -> Result<Capture> {
     let between = format!("tcp and host {} and host {}", net::TRAINING_VM, net::PEER);
     Capture::start(&lab.run, &lab.net, &between)
