@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use crate::controller::{SERVER_ID, mk_assignment, mk_controller};
+use crate::controller::{Controller, SERVER_ID, Session, mk_assignment, mk_controller};
 use crate::pki::{Authority, mk_authority};
 use crate::workload_api::{Agent, Says as AgentSays, mk_agent, mk_svid};
 
@@ -116,6 +116,17 @@ impl Vm {
         })
         .await;
     }
+}
+
+/// A VM that has its assignment, of this generation of the group.
+async fn mk_registered(authority: &Authority, generation: i64) -> (Controller, Vm, Session) {
+    let mut controller = mk_controller(authority).await;
+    let mut vm = mk_vm(authority, mk_config(controller.address, SERVER_ID));
+    let session = controller.session().await;
+    let assignment = mk_assignment(authority, ID, generation);
+    session.say(Says::Assignment(assignment)).await;
+    vm.until_registered().await;
+    (controller, vm, session)
 }
 
 #[tokio::test]
@@ -223,13 +234,7 @@ async fn a_vm_registers_reports_health_and_leaves() {
 #[tokio::test]
 async fn a_lost_session_is_opened_again_with_what_was_assigned() {
     let authority = mk_authority();
-    let mut controller = mk_controller(&authority).await;
-    let mut vm = mk_vm(&authority, mk_config(controller.address, SERVER_ID));
-    let session = controller.session().await;
-    session
-        .say(Says::Assignment(mk_assignment(&authority, ID, 3)))
-        .await;
-    vm.until_registered().await;
+    let (mut controller, mut vm, session) = mk_registered(&authority, 3).await;
     session.refuse(Status::unavailable("going down")).await;
 
     let again = controller.session().await;
@@ -262,13 +267,7 @@ async fn a_lost_session_is_opened_again_with_what_was_assigned() {
 #[tokio::test]
 async fn a_session_that_the_controller_renews_does_not_leave_the_mesh() {
     let authority = mk_authority();
-    let mut controller = mk_controller(&authority).await;
-    let mut vm = mk_vm(&authority, mk_config(controller.address, SERVER_ID));
-    let session = controller.session().await;
-    session
-        .say(Says::Assignment(mk_assignment(&authority, ID, 1)))
-        .await;
-    vm.until_registered().await;
+    let (mut controller, mut vm, session) = mk_registered(&authority, 1).await;
     let mut states = vm.states.clone();
     let left = tokio::spawn(async move {
         let left = states.wait_for(|state| !matches!(state.phase, Phase::Registered { .. }));
@@ -297,13 +296,7 @@ async fn a_session_that_the_controller_renews_does_not_leave_the_mesh() {
 #[tokio::test]
 async fn another_spiffe_id_registers_at_once() {
     let authority = mk_authority();
-    let mut controller = mk_controller(&authority).await;
-    let mut vm = mk_vm(&authority, mk_config(controller.address, SERVER_ID));
-    let session = controller.session().await;
-    session
-        .say(Says::Assignment(mk_assignment(&authority, ID, 1)))
-        .await;
-    vm.until_registered().await;
+    let (mut controller, vm, session) = mk_registered(&authority, 1).await;
     // A rotation of the same identity does not end the session.
     let issue =
         |id: &str| AgentSays::Issues(vec![mk_svid(&authority, id, &authority.mk_svid(id, 900))]);
@@ -329,13 +322,7 @@ async fn another_spiffe_id_registers_at_once() {
 #[tokio::test]
 async fn a_vm_starts_from_disk_while_the_controller_is_away() {
     let authority = mk_authority();
-    let mut controller = mk_controller(&authority).await;
-    let mut vm = mk_vm(&authority, mk_config(controller.address, SERVER_ID));
-    let session = controller.session().await;
-    session
-        .say(Says::Assignment(mk_assignment(&authority, ID, 1)))
-        .await;
-    vm.until_registered().await;
+    let (_controller, vm, _session) = mk_registered(&authority, 1).await;
     let kept = std::fs::read(store(&vm.dir)).unwrap();
 
     let nobody = tokio::net::TcpListener::bind("127.0.0.1:0")
