@@ -1,20 +1,18 @@
 //! Whether the workload may receive traffic, as it is reported to autoregistration.
 
-use serde::{Deserialize, Serialize};
-
 /// One answer; only changes travel.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Health {
     /// Coarse answer.
     pub state: State,
-    /// CamelCase, becomes the reason of the workload's `Ready` condition.
-    pub reason: String,
+    /// CamelCase, of a closed set; becomes the reason of the workload's `Ready` condition.
+    pub reason: &'static str,
     /// For people; at most [`MESSAGE_LIMIT`] characters.
     pub message: String,
 }
 
 /// Coarse answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// No verdict yet.
     Starting,
@@ -33,11 +31,11 @@ pub const MESSAGE_LIMIT: usize = 256;
 
 impl Health {
     /// An answer; a longer message is cut.
-    pub fn new(state: State, reason: impl Into<String>, message: impl AsRef<str>) -> Self {
+    pub fn new(state: State, reason: &'static str, message: impl AsRef<str>) -> Self {
         let message = message.as_ref().chars().take(MESSAGE_LIMIT).collect();
         Self {
             state,
-            reason: reason.into(),
+            reason,
             message,
         }
     }

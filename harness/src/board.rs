@@ -7,11 +7,10 @@ use linkerd_harness_core::assignment::Assignment;
 use linkerd_harness_core::config::Config;
 use linkerd_harness_core::health::Health;
 use linkerd_harness_core::status::{Component, State, Status};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use crate::clock::rfc3339;
 use crate::launch::Decision;
 use crate::report::Report;
 use crate::{health, identity, proxy, registration};
@@ -148,12 +147,7 @@ fn replace(component: &mut Component, report: Report) {
 }
 
 fn now() -> String {
-    OffsetDateTime::from(SystemTime::now())
-        .replace_nanosecond(0)
-        .map_or_else(
-            |_| String::new(),
-            |at| at.format(&Rfc3339).unwrap_or_default(),
-        )
+    rfc3339(SystemTime::now())
 }
 
 #[cfg(test)]

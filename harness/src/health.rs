@@ -195,21 +195,12 @@ async fn run(index: usize, probe: Probe, results: mpsc::Sender<(usize, Verdict)>
 
 /// For `/status`.
 pub fn report(health: &Health) -> Report {
-    let reason = match health.reason.as_str() {
-        "Draining" => "Draining",
-        "ProbeFailed" => "ProbeFailed",
-        "ProxyNotServing" => "ProxyNotServing",
-        "NotRedirected" => "NotRedirected",
-        "ProxyReady" => "ProxyReady",
-        "ProbeSucceeded" => "ProbeSucceeded",
-        _ => "Starting",
-    };
     let state = match health.state {
         State::Healthy => status::State::Ok,
         State::Starting | State::Draining => status::State::Waiting,
         State::Unhealthy => status::State::Failed,
     };
-    Report::new(state, reason, health.message.clone())
+    Report::new(state, health.reason, health.message.clone())
 }
 
 #[cfg(test)]

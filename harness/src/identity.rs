@@ -25,6 +25,7 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 use crate::backoff::Backoff;
+use crate::clock::rfc3339;
 use crate::report::Report;
 pub use trouble::{Reason, Trouble};
 
@@ -176,13 +177,6 @@ fn drop_expired(state: &mut State) -> bool {
         trouble: Some(Trouble::new(Reason::Expired, message)),
     };
     true
-}
-
-fn rfc3339(at: SystemTime) -> String {
-    let format = &time::format_description::well_known::Rfc3339;
-    time::OffsetDateTime::from(at)
-        .format(format)
-        .unwrap_or_else(|_| "unknown".to_owned())
 }
 
 /// Says a wait once, and again every [`REMINDER`] while it lasts.

@@ -12,6 +12,7 @@ pub mod admin;
 pub mod backoff;
 pub mod board;
 mod causes;
+mod clock;
 pub mod health;
 pub mod identity;
 pub mod interception;

@@ -32,9 +32,6 @@ pub use prepare::{Prepared, prepare};
 pub use rails::guard_rails;
 pub use supervise::supervise;
 
-/// Where root leaves for the daemon what only root can find out: the unit's `RuntimeDirectory`.
-pub const RUN_DIR: &str = "/run/linkerd-proxy-harness";
-
 /// One way to put a plan's rules on this host. Each method may be called at any time and again.
 pub trait Firewall: Send + Sync {
     /// Makes the host match the plan: all of it, in one transaction a family, or, on an error, none of it.

@@ -17,6 +17,7 @@ use x509_parser::oid_registry::OID_PKCS1_RSAENCRYPTION;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::{Certified, Reason, Trouble};
+use crate::clock::rfc3339;
 
 /// An SVID as the agent offers it, with the bundle of its own trust domain (never a federated one).
 pub(super) struct Offered {
@@ -185,18 +186,18 @@ fn examine_leaf(
         at(leaf.validity().not_before),
         at(leaf.validity().not_after),
     );
-    let clock = super::rfc3339(now);
+    let clock = rfc3339(now);
     if now < not_before {
         let message = format!(
             "the SVID of {id} begins at {}, this host's clock says {clock}: check the clock",
-            super::rfc3339(not_before)
+            rfc3339(not_before)
         );
         return Err(Trouble::new(Reason::NotYetValid, message));
     }
     if now >= not_after {
         let message = format!(
             "the SVID of {id} ended at {}, this host's clock says {clock}: check the clock and spire-agent",
-            super::rfc3339(not_after)
+            rfc3339(not_after)
         );
         return Err(Trouble::new(Reason::Expired, message));
     }

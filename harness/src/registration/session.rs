@@ -379,7 +379,7 @@ fn report(seq: u64, health: &Health) -> v1::HealthReport {
     v1::HealthReport {
         seq,
         state: state.into(),
-        reason: health.reason.clone(),
+        reason: health.reason.to_owned(),
         message: health.message.clone(),
         observed_at: Some(SystemTime::now().into()),
         workload_uid: String::new(),
