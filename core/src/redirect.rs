@@ -9,6 +9,7 @@ pub mod backend;
 mod dump;
 mod guard;
 pub mod iptables;
+mod look;
 mod plan;
 mod ports;
 mod purpose;
@@ -16,8 +17,9 @@ mod rule;
 mod rules;
 mod state;
 
-pub use dump::{RuleCount, foreign_rules};
+pub use dump::{Matched, RuleCount, foreign_rules};
 pub use guard::{GuardRail, SshdFound};
+pub use look::{Live, Look};
 pub use plan::{Plan, ProxyPorts};
 pub use rule::{Chain, Family};
 pub use state::{Drift, State};

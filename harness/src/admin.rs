@@ -21,6 +21,8 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tracing::{debug, info, warn};
 
+use crate::redirection::View;
+
 /// Connections served at once; more wait.
 const CONNECTIONS: usize = 32;
 
@@ -48,7 +50,11 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
 }
 
 /// Serves `status` for ever.
-pub async fn serve(listener: TcpListener, status: watch::Receiver<Arc<Status>>) {
+pub async fn serve(
+    listener: TcpListener,
+    status: watch::Receiver<Arc<Status>>,
+    rules: watch::Receiver<Option<View>>,
+) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else {
@@ -62,10 +68,10 @@ pub async fn serve(listener: TcpListener, status: watch::Receiver<Arc<Status>>) 
                 continue;
             }
         };
-        let status = status.clone();
+        let (status, rules) = (status.clone(), rules.clone());
         tokio::spawn(async move {
             let service = service_fn(move |request| {
-                let response = answer(&request, &status.borrow());
+                let response = answer(&request, &status.borrow(), rules.borrow().as_ref());
                 async move { Ok::<_, Infallible>(response) }
             });
             let mut server = http1::Builder::new();
@@ -80,7 +86,11 @@ pub async fn serve(listener: TcpListener, status: watch::Receiver<Arc<Status>>) 
     }
 }
 
-fn answer(request: &Request<Incoming>, status: &Status) -> Response<Full<Bytes>> {
+fn answer(
+    request: &Request<Incoming>,
+    status: &Status,
+    rules: Option<&View>,
+) -> Response<Full<Bytes>> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return respond(
             StatusCode::METHOD_NOT_ALLOWED,
@@ -106,7 +116,7 @@ fn answer(request: &Request<Incoming>, status: &Status) -> Response<Full<Bytes>>
                 format!("{error}\n"),
             ),
         },
-        "/metrics" => match metrics::encode(status) {
+        "/metrics" => match metrics::encode(status, rules) {
             Ok(text) => respond(
                 StatusCode::OK,
                 "application/openmetrics-text; version=1.0.0; charset=utf-8",

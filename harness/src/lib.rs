@@ -85,6 +85,7 @@ pub async fn run(config: Config, paths: Paths) -> anyhow::Result<()> {
     let (plan_is, plan) = watch::channel(None);
     let (rules_are, rules) = watch::channel(redirection::Redirection::default());
     let (rules_report_is, rules_report) = watch::channel(redirection::report::starting());
+    let (rules_view_is, rules_view) = watch::channel(None);
     let (health_is, health) = watch::channel(Health::new(HealthState::Starting, "Starting", ""));
     let (page_is, page) = watch::channel(Arc::new(board::blank(config.group.to_string())));
     let orders = stop::Orders::default();
@@ -144,7 +145,7 @@ pub async fn run(config: Config, paths: Paths) -> anyhow::Result<()> {
     );
     tasks.spawn(
         "redirection",
-        redirection::supervise(firewall, plan, rules_are, rules_report_is),
+        redirection::supervise(firewall, plan, rules_are, rules_report_is, rules_view_is),
     );
     tasks.spawn(
         "health",
@@ -167,7 +168,7 @@ pub async fn run(config: Config, paths: Paths) -> anyhow::Result<()> {
         health,
     };
     tasks.spawn("board", board::keep(watched.clone(), page_is));
-    tasks.spawn("admin", admin::serve(admin, page.clone()));
+    tasks.spawn("admin", admin::serve(admin, page.clone(), rules_view));
     tasks.spawn("systemd", systemd::keep_informed(page));
     systemd::ready();
 

@@ -21,13 +21,13 @@ mod tools;
 
 use std::future::Future;
 
-use linkerd_harness_core::redirect::{Plan, State};
+use linkerd_harness_core::redirect::{Look, Plan};
 
 pub use cleanup::{CleanupErrors, Removed, cleanup};
 pub use error::Error;
 pub use exec::CommandError;
 pub use iptables::Iptables;
-pub use phase::{Phase, Redirection, report};
+pub use phase::{Phase, Redirection, View, report};
 pub use prepare::{Prepared, prepare};
 pub use rails::guard_rails;
 pub use supervise::supervise;
@@ -41,6 +41,6 @@ pub trait Firewall: Send + Sync {
     /// for what keeps them going stays until [`cleanup()`]. Nothing there is no error.
     fn withdraw(&self) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// Compares the host with the plan. Changes nothing.
-    fn state(&self, plan: &Plan) -> impl Future<Output = Result<State, Error>> + Send;
+    /// Looks at the host, and compares it with the plan. Changes nothing.
+    fn look(&self, plan: &Plan) -> impl Future<Output = Result<Look, Error>> + Send;
 }

@@ -27,6 +27,17 @@ pub(super) struct LiveRule {
     pub(super) text: String,
     /// The same without quoting, word by word. Two rules with equal words are the same rule.
     pub(super) words: Vec<String>,
+    /// What it has matched so far; zero where the dump was made without counters.
+    pub(super) matched: Matched,
+}
+
+/// What a rule has matched since it was made. In table `nat`, a packet is one connection: later packets of it are not asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Matched {
+    /// Packets.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
 }
 
 /// How many rules of other programs a dump holds.
@@ -109,9 +120,9 @@ impl Dump {
 impl LiveRule {
     /// `-A CHAIN …`, or with counters in front: `[1:60] -A CHAIN …`.
     fn parse(line: &str) -> Option<Self> {
-        let line = match line.strip_prefix('[') {
-            Some(counters) => counters.split_once("] ")?.1,
-            None => line,
+        let (matched, line) = match line.strip_prefix('[') {
+            Some(counted) => counted.split_once("] ")?,
+            None => ("", line),
         };
         let rest = line.strip_prefix("-A ")?;
         let (chain, text) = rest.split_once(' ').unwrap_or((rest, ""));
@@ -119,7 +130,14 @@ impl LiveRule {
             chain: chain.to_owned(),
             text: text.trim().to_owned(),
             words: words(text),
+            matched: Matched::parse(matched),
         })
+    }
+
+    /// What its comment says.
+    pub(super) fn comment(&self) -> Option<&str> {
+        let comment = self.words.windows(2).find(|pair| pair[0] == "--comment")?;
+        comment.last().map(String::as_str)
     }
 
     /// The chain of ours that this rule jumps or goes to.
@@ -128,6 +146,19 @@ impl LiveRule {
             [option, name] if option == "-j" || option == "-g" => own_chain(name),
             _ => None,
         })
+    }
+}
+
+// === impl Matched ===
+
+impl Matched {
+    /// `1:60`; anything else is zero.
+    fn parse(text: &str) -> Self {
+        let (packets, bytes) = text.split_once(':').unwrap_or_default();
+        Self {
+            packets: packets.parse().unwrap_or_default(),
+            bytes: bytes.parse().unwrap_or_default(),
+        }
     }
 }
 
@@ -208,6 +239,12 @@ mod tests {
             .map(|(rule, to)| (rule.chain.as_str(), to))
             .collect();
         assert_eq!(jumps, [("OUTPUT", Chain::Output), ("FOO", Chain::Redirect)]);
+        let matched: Vec<_> = dump.jumps().map(|(rule, _)| rule.matched).collect();
+        let of_the_last = Matched {
+            packets: 3,
+            bytes: 180,
+        };
+        assert_eq!(matched, [Matched::default(), of_the_last]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use linkerd_harness_core::redirect;
 use linkerd_harness_core::status::{State, Status};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode as encode_text;
@@ -10,14 +11,23 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use crate::redirection::View;
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Part {
     component: &'static str,
     state: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Rule {
+    family: &'static str,
+    chain: &'static str,
+    purpose: String,
+}
+
 /// Text in the format `OpenMetrics`.
-pub(super) fn encode(status: &Status) -> Result<String, fmt::Error> {
+pub(super) fn encode(status: &Status, rules: Option<&View>) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix("harness");
     registry.register(
         "build",
@@ -47,6 +57,28 @@ pub(super) fn encode(status: &Status) -> Result<String, fmt::Error> {
         "1 for the state that each component is in",
         parts,
     );
+    let matched = Family::<Rule, Gauge>::default();
+    for rule in rules.iter().flat_map(|view| &view.look.rules) {
+        let family = match rule.family {
+            Some(redirect::Family::V4) => "ipv4",
+            Some(redirect::Family::V6) => "ipv6",
+            None => "both",
+        };
+        let packets = i64::try_from(rule.matched.packets).unwrap_or(i64::MAX);
+        matched
+            .get_or_create(&Rule {
+                family,
+                chain: rule.chain.name(),
+                purpose: rule.purpose.clone(),
+            })
+            .inc_by(packets);
+    }
+    // A gauge: it starts again when the rules are made again.
+    registry.register(
+        "redirect_rule_connections",
+        "Connections that each rule of ours has matched since it was made",
+        matched,
+    );
     let mut text = String::new();
     encode_text(&mut text, &registry)?;
     Ok(text)
@@ -67,7 +99,7 @@ mod tests {
     fn each_component_is_in_exactly_one_state() {
         let mut status = crate::board::blank(String::new());
         status.proxy.state = State::Failed;
-        let text = encode(&status).unwrap();
+        let text = encode(&status, None).unwrap();
         assert!(
             text.contains("harness_component_state{component=\"proxy\",state=\"failed\"} 1"),
             "{text}"

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use linkerd_harness_core::config::Mode;
 use linkerd_harness_core::redirect::backend::{self, Backend, Choice, NoBackend, Observed, Seen};
-use linkerd_harness_core::redirect::{self, Family, Plan, State};
+use linkerd_harness_core::redirect::{self, Family, Live, Look, Plan, State};
 
 use tracing::warn;
 
@@ -142,13 +142,18 @@ impl Firewall for Iptables {
         result
     }
 
-    async fn state(&self, plan: &Plan) -> Result<State, Error> {
+    async fn look(&self, plan: &Plan) -> Result<Look, Error> {
         let mut states = Vec::new();
+        let mut rules = Vec::new();
         for family in plan.families() {
             let dump = self.tools(*family)?.dump().await?;
             states.push((*family, State::of(plan, *family, &dump)));
+            rules.extend(Live::of(*family, &dump));
         }
-        Ok(State::of_families(states))
+        Ok(Look {
+            state: State::of_families(states),
+            rules,
+        })
     }
 }
 

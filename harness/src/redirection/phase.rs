@@ -1,6 +1,8 @@
 //! What redirection says of itself: to the code (a phase) and to people (a report).
 
-use linkerd_harness_core::redirect::Drift;
+use std::sync::Arc;
+
+use linkerd_harness_core::redirect::{Drift, Look, Plan};
 use linkerd_harness_core::status::State;
 
 use super::error::Error;
@@ -25,6 +27,15 @@ pub enum Phase {
     Applied,
     /// Nothing is redirected any more. Connections that were redirected go on with the proxy.
     Removed,
+}
+
+/// What the last look at the host showed.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// What was wanted.
+    pub plan: Arc<Plan>,
+    /// What was there.
+    pub look: Look,
 }
 
 /// The reports of redirection, a closed set.

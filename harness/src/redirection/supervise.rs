@@ -4,14 +4,14 @@ use std::future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use linkerd_harness_core::redirect::{Plan, State};
+use linkerd_harness_core::redirect::{Look, Plan, State};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
 use super::Firewall;
 use super::error::Error;
-use super::phase::{Phase, Redirection, report};
+use super::phase::{Phase, Redirection, View, report};
 use crate::backoff::Backoff;
 use crate::report::Report;
 
@@ -28,17 +28,21 @@ const LOUD: u64 = 3;
 /// is tried again, what drifts is repaired. A change that has begun is finished before the next one, so what
 /// [`Redirection`] says holds: after `plans` got `None`, [`Phase::Removed`] means that nothing is redirected any more.
 ///
+/// `views` holds what the last look showed, `None` while nothing is wanted.
+///
 /// Ends when `plans` has no sender any more, and then leaves the host as it is.
 pub async fn supervise<F: Firewall>(
     firewall: F,
     mut plans: watch::Receiver<Option<Arc<Plan>>>,
     phase: watch::Sender<Redirection>,
     reports: watch::Sender<Report>,
+    views: watch::Sender<Option<View>>,
 ) {
     let mut owner = Owner {
         firewall,
         phase,
         reports,
+        views,
         backoff: Backoff::new(RETRY.0, RETRY.1, 10),
         failures: 0,
         applied: None,
@@ -67,6 +71,7 @@ struct Owner<F> {
     firewall: F,
     phase: watch::Sender<Redirection>,
     reports: watch::Sender<Report>,
+    views: watch::Sender<Option<View>>,
     backoff: Backoff,
     failures: u64,
     /// The plan that was in place when we last looked.
@@ -93,12 +98,13 @@ impl<F: Firewall> Owner<F> {
 
     async fn keep(&mut self, plan: &Arc<Plan>) -> Result<(), Failure> {
         let ours = self.applied.as_ref() == Some(plan);
-        let state = self.firewall.state(plan).await.map_err(if ours {
+        let look = self.firewall.look(plan).await.map_err(if ours {
             Failure::Check
         } else {
             Failure::Apply
         })?;
-        let drifts = match state {
+        self.show(plan, &look);
+        let drifts = match look.state {
             State::Applied => {
                 if !ours {
                     info!("rules are in place");
@@ -134,6 +140,13 @@ impl<F: Firewall> Owner<F> {
         Ok(())
     }
 
+    fn show(&self, plan: &Arc<Plan>, look: &Look) {
+        self.views.send_replace(Some(View {
+            plan: Arc::clone(plan),
+            look: look.clone(),
+        }));
+    }
+
     async fn take_out(&mut self) -> Result<(), Failure> {
         // Also when we applied nothing: a daemon before us may have.
         let begun = Instant::now();
@@ -141,6 +154,7 @@ impl<F: Firewall> Owner<F> {
         if self.applied.take().is_some() {
             info!(ms = %milliseconds(begun), "rules withdrawn");
         }
+        self.views.send_replace(None);
         self.set_phase(Phase::Removed);
         self.publish(report::not_wanted());
         Ok(())

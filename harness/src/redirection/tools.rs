@@ -55,9 +55,9 @@ impl Tools {
             .map_err(|source| self.error("read", source))
     }
 
-    /// Table `nat`. For the legacy backend this makes the table where it does not exist.
+    /// Table `nat`, with counters. For the legacy backend this makes the table where it does not exist.
     pub(super) async fn dump(&self) -> Result<String, Error> {
-        exec::run(&self.save, &["-t", "nat"], "")
+        exec::run(&self.save, &["-c", "-t", "nat"], "")
             .await
             .map_err(|source| self.error("read", source))
     }
@@ -135,9 +135,12 @@ fn without_notes(dump: &str) -> String {
     let lines = dump.lines().filter(|line| !line.starts_with('#'));
     lines
         .map(|line| {
-            line.split_once(" [")
-                .filter(|_| line.starts_with(':'))
-                .map_or(line, |(chain, _)| chain)
+            let cut = match line.as_bytes().first() {
+                Some(b':') => line.split_once(" [").map(|(chain, _)| chain),
+                Some(b'[') => line.split_once("] ").map(|(_, rule)| rule),
+                _ => None,
+            };
+            cut.unwrap_or(line)
         })
         .collect::<Vec<_>>()
         .join("\n")

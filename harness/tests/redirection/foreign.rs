@@ -204,7 +204,13 @@ pub(crate) fn the_owner_repairs_what_others_flush(mode: Mode) {
         let (plans, plans_in) = watch::channel(Some(Arc::new(mk_plan())));
         let (phase_out, mut phase) = watch::channel(Redirection::default());
         let (reports_out, mut reports) = watch::channel(report::starting());
-        let owner = tokio::spawn(supervise(firewall, plans_in, phase_out, reports_out));
+        let owner = tokio::spawn(supervise(
+            firewall,
+            plans_in,
+            phase_out,
+            reports_out,
+            watch::Sender::new(None),
+        ));
         let limit = Duration::from_secs(60);
         timeout(limit, reports.wait_for(|report| report.reason == "Applied"))
             .await

@@ -88,11 +88,11 @@ fn as_the_daemon() {
                 std::error::Error::source(&error)
             )
         });
-        assert_eq!(firewall.state(&plan).await.unwrap(), State::Applied);
+        assert_eq!(firewall.look(&plan).await.unwrap().state, State::Applied);
         // Root's directory is not given here, so rules in a legacy table cannot be seen by looking for tables.
         firewall.withdraw().await.unwrap();
         assert!(
-            matches!(firewall.state(&plan).await.unwrap(), State::Drifted(_)),
+            matches!(firewall.look(&plan).await.unwrap().state, State::Drifted(_)),
             "no jumps any more"
         );
     });

@@ -65,7 +65,7 @@ pub(crate) fn prepare_connections(vm: &Namespace, mode: Mode) {
 pub(crate) fn state(vm: &Namespace, mode: Mode, plan: &Plan) -> State {
     vm.block_on(async {
         let (firewall, _) = Iptables::open(mode, Path::new(RUN_DIR)).await.unwrap();
-        firewall.state(plan).await.unwrap()
+        firewall.look(plan).await.unwrap().state
     })
 }
 

@@ -28,7 +28,7 @@ impl FakeHost {
         Ok(change(&mut host))
     }
 
-    fn look<T>(&self, look: impl FnOnce(&mut Host) -> T) -> T {
+    fn peek<T>(&self, look: impl FnOnce(&mut Host) -> T) -> T {
         look(&mut self.0.lock().unwrap())
     }
 }
@@ -47,14 +47,16 @@ impl Firewall for FakeHost {
         self.change(|host| host.rules = None)
     }
 
-    async fn state(&self, plan: &Plan) -> Result<State, Error> {
-        Ok(self.look(|host| {
-            if host.rules.as_ref() == Some(plan) {
+    async fn look(&self, plan: &Plan) -> Result<Look, Error> {
+        let applied = self.peek(|host| host.rules.as_ref() == Some(plan));
+        Ok(Look {
+            state: if applied {
                 State::Applied
             } else {
                 State::Absent
-            }
-        }))
+            },
+            rules: vec![],
+        })
     }
 }
 
@@ -71,7 +73,13 @@ fn start() -> Running {
     let (plans, plans_in) = watch::channel(None);
     let (phase_out, phase) = watch::channel(Redirection::default());
     let (reports_out, reports) = watch::channel(report::starting());
-    let task = tokio::spawn(supervise(host.clone(), plans_in, phase_out, reports_out));
+    let task = tokio::spawn(supervise(
+        host.clone(),
+        plans_in,
+        phase_out,
+        reports_out,
+        watch::Sender::new(None),
+    ));
     Running {
         host,
         plans,
@@ -114,13 +122,13 @@ async fn rules_of_a_daemon_before_are_removed_when_nothing_is_wanted() {
     let mut running = start();
     running
         .host
-        .look(|host| host.rules = Some(Plan::clone(&mk_plan(1))));
+        .peek(|host| host.rules = Some(Plan::clone(&mk_plan(1))));
     running
         .phase
         .wait_for(|state| state.phase == Phase::Removed)
         .await
         .unwrap();
-    assert!(running.host.look(|host| host.rules.is_none()));
+    assert!(running.host.peek(|host| host.rules.is_none()));
     assert_eq!(
         reason(&mut running.reports, "NotWanted").await.state,
         linkerd_harness_core::status::State::Waiting
@@ -146,7 +154,7 @@ async fn removed_is_never_said_of_an_earlier_plan() {
             .wait_for(|state| state.phase == Phase::Removed)
             .await
             .unwrap();
-        assert!(running.host.look(|host| host.rules.is_none()), "uid {uid}");
+        assert!(running.host.peek(|host| host.rules.is_none()), "uid {uid}");
     }
 }
 
@@ -158,7 +166,7 @@ async fn failures_are_tried_again_and_said() {
         .wait_for(|state| state.phase == Phase::Removed)
         .await
         .unwrap();
-    running.host.look(|host| host.failures = 7);
+    running.host.peek(|host| host.failures = 7);
     running.plans.send_replace(Some(mk_plan(1)));
     let report = reason(&mut running.reports, "ApplyFailed").await;
     assert!(
@@ -167,7 +175,7 @@ async fn failures_are_tried_again_and_said() {
     );
     assert_eq!(running.phase.borrow().phase, Phase::Changing);
     reason(&mut running.reports, "Applied").await;
-    running.host.look(|host| host.failures = 7);
+    running.host.peek(|host| host.failures = 7);
     running.plans.send_replace(None);
     reason(&mut running.reports, "RemoveFailed").await;
     running
@@ -175,7 +183,7 @@ async fn failures_are_tried_again_and_said() {
         .wait_for(|state| state.phase == Phase::Removed)
         .await
         .unwrap();
-    assert!(running.host.look(|host| host.rules.is_none()));
+    assert!(running.host.peek(|host| host.rules.is_none()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -183,7 +191,7 @@ async fn drift_is_repaired_and_counted_and_a_new_plan_is_no_drift() {
     let mut running = start();
     running.plans.send_replace(Some(mk_plan(1)));
     reason(&mut running.reports, "Applied").await;
-    running.host.look(|host| host.rules = None);
+    running.host.peek(|host| host.rules = None);
     let report = reason(&mut running.reports, "Repaired").await;
     assert!(report.message.contains("all rules were gone"), "{report:?}");
     assert_eq!(
@@ -198,7 +206,7 @@ async fn drift_is_repaired_and_counted_and_a_new_plan_is_no_drift() {
     running.plans.send_replace(Some(mk_plan(2)));
     sleep(SWEEP * 3).await;
     assert_eq!(
-        running.host.look(|host| host.rules.clone()),
+        running.host.peek(|host| host.rules.clone()),
         Some(Plan::clone(&mk_plan(2)))
     );
     assert_eq!(
@@ -209,7 +217,7 @@ async fn drift_is_repaired_and_counted_and_a_new_plan_is_no_drift() {
         }
     );
     assert_eq!(
-        running.host.look(|host| host.applied),
+        running.host.peek(|host| host.applied),
         3,
         "a host that matches is left alone"
     );
@@ -222,5 +230,5 @@ async fn it_ends_with_its_plans_and_leaves_the_host_as_it_is() {
     reason(&mut running.reports, "Applied").await;
     drop(running.plans);
     running.task.await.unwrap();
-    assert!(running.host.look(|host| host.rules.is_some()));
+    assert!(running.host.peek(|host| host.rules.is_some()));
 }
