@@ -23,3 +23,14 @@ pub use look::{Live, Look};
 pub use plan::{Plan, ProxyPorts};
 pub use rule::{Chain, Family};
 pub use state::{Drift, State};
+
+/// The whole plan as this backend's own tool would list it. For people and for golden files.
+pub fn show(plan: &Plan, backend: backend::Backend) -> String {
+    match backend {
+        backend::Backend::Nft | backend::Backend::Legacy => plan
+            .families()
+            .iter()
+            .map(|family| format!("# {family}\n{}", iptables::show(plan, *family)))
+            .collect(),
+    }
+}

@@ -1,12 +1,12 @@
 //! Configuration in, text out: `golden/redirect/<case>`. `UPDATE_GOLDEN=1` writes the files anew.
 #![expect(clippy::unwrap_used, reason = "test support")]
 
-use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use linkerd_harness_core::config::{FailurePolicy, Mode, Redirect};
-use linkerd_harness_core::redirect::{Family, GuardRail, Plan, ProxyPorts, SshdFound, iptables};
+use linkerd_harness_core::redirect::backend::Backend;
+use linkerd_harness_core::redirect::{GuardRail, Plan, ProxyPorts, SshdFound, show};
 
 fn mk_redirect() -> Redirect {
     Redirect {
@@ -52,18 +52,11 @@ fn mk_guard() -> Vec<GuardRail> {
 
 /// Compares with the golden file, or writes it.
 fn check(case: &str, redirect: &Redirect) {
-    check_plan(
-        case,
-        &Plan::new(redirect, mk_ports(), 998, mk_guard()),
-        &[Family::V4],
-    );
+    check_plan(case, &Plan::new(redirect, mk_ports(), 998, mk_guard()));
 }
 
-fn check_plan(case: &str, plan: &Plan, families: &[Family]) {
-    let mut text = String::new();
-    for family in families {
-        write!(text, "# {family}\n{}", iptables::show(plan, *family)).unwrap();
-    }
+fn check_plan(case: &str, plan: &Plan) {
+    let text = show(plan, Backend::Nft);
     let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests/golden/redirect", case]
         .iter()
         .collect();
@@ -124,7 +117,7 @@ fn ipv6_gives_the_same_rules_for_its_own_addresses() {
         "[2001:db8:9::1]:8081".parse().unwrap(),
     )]);
     let plan = Plan::new(&redirect, ports, 998, guard);
-    check_plan("ipv6.iptables", &plan, plan.families());
+    check_plan("ipv6.iptables", &plan);
 }
 
 #[test]
@@ -147,7 +140,7 @@ fn other_ports_of_proxy_ssh_and_admin_are_followed() {
         GuardRail::SpireServer("192.0.2.1:8081".parse().unwrap()),
     ];
     let plan = Plan::new(&mk_redirect(), ports, 2102, guard);
-    check_plan("other_ports.iptables", &plan, &[Family::V4]);
+    check_plan("other_ports.iptables", &plan);
 }
 
 #[test]
@@ -184,5 +177,5 @@ fn hundreds_of_ports_and_subnets_stay_a_handful_of_rules() {
             .join(","),
     );
     let plan = Plan::new(&redirect, mk_ports(), 998, []);
-    assert!(iptables::show(&plan, Family::V4).lines().count() < 40);
+    assert!(show(&plan, Backend::Nft).lines().count() < 40);
 }
