@@ -124,7 +124,7 @@ pub struct Redirect {
     pub subnets_redirect: Vec<IpNet>,
     /// `IPv6`: both families. `false`.
     pub ipv6: bool,
-    /// `IPTablesMode`: `auto`, `nft`, `legacy`.
+    /// `IPTablesMode`: `auto`, `nft`, `legacy`, `nftables`.
     pub mode: Mode,
     /// `FailurePolicy`: what becomes of the host's traffic when the proxy cannot serve. `open`.
     pub failure_policy: FailurePolicy,
@@ -140,6 +140,8 @@ pub enum Mode {
     Nft,
     /// `iptables-legacy`.
     Legacy,
+    /// A table of our own, by `nft`.
+    Nftables,
 }
 
 /// What becomes of the host's traffic when the proxy cannot serve.

@@ -2,14 +2,15 @@
 //!
 //! A [`Plan`] is made from the configuration, the proxy's ports, its uid and the [guard rails](GuardRail). It is rendered
 //! to one `iptables-restore --noflush` transaction by [`iptables::apply`], compared with a live `iptables-save` by
-//! [`State::of`], and taken back by [`iptables::withdrawal`] and [`iptables::removal`], which need no plan. Nothing here
-//! touches the host.
+//! [`State::of`], and taken back by [`iptables::withdrawal`] and [`iptables::removal`], which need no plan. [`nftables`] has
+//! the same for a table of our own. Nothing here touches the host.
 
 pub mod backend;
 mod dump;
 mod guard;
 pub mod iptables;
 mod look;
+pub mod nftables;
 mod plan;
 mod ports;
 mod purpose;
@@ -31,6 +32,8 @@ pub fn show(plan: &Plan, backend: backend::Backend) -> String {
             .families()
             .iter()
             .map(|family| format!("# {family}\n{}", iptables::show(plan, *family)))
-            .collect(),
+            .collect::<Vec<_>>()
+            .concat(),
+        backend::Backend::Nftables => nftables::show(plan),
     }
 }

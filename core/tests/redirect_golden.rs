@@ -56,27 +56,30 @@ fn check(case: &str, redirect: &Redirect) {
 }
 
 fn check_plan(case: &str, plan: &Plan) {
-    let text = show(plan, Backend::Nft);
-    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests/golden/redirect", case]
-        .iter()
-        .collect();
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::write(&path, &text).unwrap();
+    for (backend, extension) in [(Backend::Nft, "iptables"), (Backend::Nftables, "nft")] {
+        let text = show(plan, backend);
+        let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests/golden/redirect", case]
+            .iter()
+            .collect();
+        let path = path.with_extension(extension);
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(&path, &text).unwrap();
+        }
+        let golden = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text, golden, "{case}: differs from {}", path.display());
     }
-    let golden = std::fs::read_to_string(&path).unwrap();
-    assert_eq!(text, golden, "{case}: differs from {}", path.display());
 }
 
 #[test]
 fn the_default_configuration_gives_the_rules_that_operators_know() {
-    check("default.iptables", &mk_redirect());
+    check("default", &mk_redirect());
 }
 
 #[test]
 fn ports_to_redirect_limit_what_is_redirected_inbound() {
     let mut redirect = mk_redirect();
     redirect.inbound_ports = mk_list("443,80,8000-8010");
-    check("inbound_ports.iptables", &redirect);
+    check("inbound_ports", &redirect);
 }
 
 #[test]
@@ -86,23 +89,23 @@ fn ignored_ports_are_grouped_by_fifteen_and_ranges_count_twice() {
     redirect.inbound_ignore = mk_list(&odd.join(","));
     redirect.outbound_ignore =
         mk_list("10-20,30-40,50-60,70-80,90-100,110-120,130-140,150-160,3306,5432");
-    check("ports_ignore.iptables", &redirect);
+    check("ports_ignore", &redirect);
 }
 
 #[test]
 fn ignored_subnets_are_left_alone_in_both_directions() {
     let mut redirect = mk_redirect();
     redirect.subnets_ignore = mk_list("192.168.7.9/16,10.1.0.0/24,10.1.1.0/24,2001:db8::/32");
-    check("subnets_ignore.iptables", &redirect);
+    check("subnets_ignore", &redirect);
 }
 
 #[test]
 fn subnets_to_redirect_limit_what_is_redirected_outbound() {
     let mut redirect = mk_redirect();
     redirect.subnets_redirect = mk_list("10.244.0.0/16,10.0.0.0/16,2001:db8::/32");
-    check("subnets_redirect.iptables", &redirect);
+    check("subnets_redirect", &redirect);
     redirect.subnets_redirect = mk_list("0.0.0.0/0");
-    check("subnets_redirect_all.iptables", &redirect);
+    check("subnets_redirect_all", &redirect);
 }
 
 #[test]
@@ -117,7 +120,7 @@ fn ipv6_gives_the_same_rules_for_its_own_addresses() {
         "[2001:db8:9::1]:8081".parse().unwrap(),
     )]);
     let plan = Plan::new(&redirect, ports, 998, guard);
-    check_plan("ipv6.iptables", &plan);
+    check_plan("ipv6", &plan);
 }
 
 #[test]
@@ -140,7 +143,7 @@ fn other_ports_of_proxy_ssh_and_admin_are_followed() {
         GuardRail::SpireServer("192.0.2.1:8081".parse().unwrap()),
     ];
     let plan = Plan::new(&mk_redirect(), ports, 2102, guard);
-    check_plan("other_ports.iptables", &plan);
+    check_plan("other_ports", &plan);
 }
 
 #[test]
@@ -178,4 +181,6 @@ fn hundreds_of_ports_and_subnets_stay_a_handful_of_rules() {
     );
     let plan = Plan::new(&redirect, mk_ports(), 998, []);
     assert!(show(&plan, Backend::Nft).lines().count() < 40);
+    let table = show(&plan, Backend::Nftables);
+    assert!(table.matches("counter").count() < 15, "{table}");
 }

@@ -179,6 +179,40 @@ fn drift_is_named() {
     );
 }
 
+#[test]
+fn only_a_print_with_every_purpose_in_its_place_is_taken_for_the_plan() {
+    let plan = mk_plan("4567");
+    let mut model = Model::of(EMPTY);
+    model.restore(&iptables::apply(&plan, Family::V4, EMPTY));
+    let other_words = model.dump().replace("-p tcp", "-p 6");
+    assert!(matches!(
+        State::of(&plan, Family::V4, &other_words),
+        State::Drifted(_)
+    ));
+    let print = |dump: &str| iptables::print(&plan, Family::V4, dump);
+    let counted = other_words.replace("-A ", "[3:180] -A ");
+    assert_eq!(print(&counted), print(&other_words), "counters do not tell");
+    assert!(print(&other_words).is_some());
+    for (from, to) in [
+        (IN, ""),
+        (IN, &format!("-A PREROUTING -j ACCEPT\n{IN}")),
+        (IN, &format!("{IN}\n{IN}")),
+        (
+            "-A PROXY_INIT_OUTPUT -o lo",
+            "-A PROXY_INIT_OUTPUT -j ACCEPT\n-A PROXY_INIT_OUTPUT -o lo",
+        ),
+        (
+            "proxy-init/ignore-loopback",
+            "proxy-init/ignore-proxy-user-id",
+        ),
+        (":PROXY_INIT_OUTPUT", ":OTHER"),
+    ] {
+        let changed = other_words.replace(from, to);
+        assert_ne!(changed, other_words);
+        assert_eq!(print(&changed), None, "{from} -> {to}");
+    }
+}
+
 fn foreign() -> impl Strategy<Value = Vec<String>> {
     let chain = prop::sample::select(vec!["PREROUTING", "OUTPUT", "POSTROUTING", "DOCKER"]);
     let matches = prop::sample::select(vec![

@@ -53,7 +53,7 @@ pub async fn run(config: Config, paths: Paths) -> anyhow::Result<()> {
     let instance = Instance::read(&paths.runtime)?;
     let hostname = instance.hostname.clone();
     let admin = admin::bind(config.admin_address).await?;
-    let (firewall, choice) = redirection::Iptables::open(config.redirect.mode, &paths.runtime)
+    let (firewall, choice) = redirection::Host::open(config.redirect.mode, &paths.runtime)
         .await
         .context("cannot prepare redirection")?;
     info!(backend = %choice.backend, why = choice.because, "firewall backend chosen");

@@ -4,12 +4,17 @@
 //! work after it died. What the rules are is decided in [`linkerd_harness_core::redirect`].
 
 mod cleanup;
+mod dialect;
 mod error;
 mod exec;
+mod host;
 mod iptables;
 mod legacy;
 mod lock;
 mod modules;
+mod nft;
+mod nftables;
+mod observe;
 mod phase;
 mod prepare;
 mod proc_net;
@@ -26,7 +31,7 @@ use linkerd_harness_core::redirect::{Look, Plan};
 pub use cleanup::{CleanupErrors, Removed, cleanup};
 pub use error::Error;
 pub use exec::CommandError;
-pub use iptables::Iptables;
+pub use host::Host;
 pub use phase::{Phase, Redirection, View, report};
 pub use prepare::{Prepared, prepare};
 pub use rails::guard_rails;

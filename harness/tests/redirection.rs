@@ -8,6 +8,8 @@ mod netns;
 mod backends;
 #[path = "redirection/choice.rs"]
 mod choice;
+#[path = "redirection/dialect.rs"]
+mod dialect;
 #[path = "redirection/foreign.rs"]
 mod foreign;
 #[path = "redirection/privileges.rs"]

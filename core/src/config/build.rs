@@ -253,8 +253,8 @@ fn mode(text: &str) -> Parsed<Mode> {
         "auto" => Ok(Mode::Auto),
         "nft" => Ok(Mode::Nft),
         "legacy" => Ok(Mode::Legacy),
-        "nftables" => Err("is planned but not built yet; use auto, nft or legacy".to_owned()),
-        _ => Err("is not auto, nft or legacy".to_owned()),
+        "nftables" => Ok(Mode::Nftables),
+        _ => Err("is not auto, nft, legacy or nftables".to_owned()),
     }
 }
 

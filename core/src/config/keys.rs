@@ -65,7 +65,7 @@ keys! {
     SUBNETS_REDIRECT = Key::new("SubnetsToRedirect", "subnets-to-redirect", Kind::Subnet, Value(""),
         "Outbound destinations that go through the proxy; none means all").list();
     IPV6 = Key::new("IPv6", "ipv6", Kind::Bool, Value("false"), "Redirect IPv6 too");
-    IPTABLES_MODE = Key::new("IPTablesMode", "iptables-mode", Kind::Choice(&["auto", "nft", "legacy"]),
+    IPTABLES_MODE = Key::new("IPTablesMode", "iptables-mode", Kind::Choice(&["auto", "nft", "legacy", "nftables"]),
         Value("auto"), "Firewall backend; auto is the one that the host already uses");
     FAILURE_POLICY = Key::new("FailurePolicy", "failure-policy", Kind::Choice(&["open"]),
         Value("open"), "While the proxy cannot serve, traffic passes un-meshed; nothing else is built yet");

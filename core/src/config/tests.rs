@@ -199,7 +199,7 @@ fn contradictions_are_refused() {
             "ProxyAdminAddress",
         ),
         (r#""ShutdownGracePeriod": "5m1s""#, "ShutdownGracePeriod"),
-        (r#""IPTablesMode": "nftables""#, "IPTablesMode"),
+        (r#""IPTablesMode": "ebtables""#, "IPTablesMode"),
         (r#""ProxyUserID": 0"#, "ProxyUserID"),
         (r#""PortsToRedirect": "80""#, "PortsToRedirect"),
     ] {

@@ -1,4 +1,4 @@
-//! Which of the kernel's two packet filters the rules go to.
+//! Which of the kernel's two packet filters the rules go to, and in what form.
 //!
 //! Both work side by side, but a host whose rules are spread over both is hard to understand: ours go where the others are.
 
@@ -7,13 +7,15 @@ use std::fmt;
 use super::dump::RuleCount;
 use crate::config::Mode;
 
-/// A packet filter, by the `iptables` that drives it.
+/// A packet filter, by the program that drives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backend {
     /// `iptables-nft`: `nf_tables`.
     Nft,
     /// `iptables-legacy`: `x_tables`.
     Legacy,
+    /// `nft`: `nf_tables` too, but a table of our own.
+    Nftables,
 }
 
 /// What is known of one backend on this host.
@@ -28,13 +30,15 @@ pub enum Seen {
     Usable(RuleCount),
 }
 
-/// What is known of both.
+/// What is known of all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Observed {
     /// `iptables-nft`.
     pub nft: Seen,
     /// `iptables-legacy`.
     pub legacy: Seen,
+    /// `nft`. Its count is always zero: rules of other programs in `nf_tables` are those that `iptables-nft` counts.
+    pub nftables: Seen,
 }
 
 /// The backend to use.
@@ -61,21 +65,21 @@ pub enum Warning {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoBackend {
     /// No program.
-    #[error("no iptables program is installed (try: apt-get install iptables)")]
+    #[error("no iptables program is installed, nor nft (try: apt-get install iptables)")]
     NoProgram,
     /// There are programs, but none works.
     #[error(
-        "no iptables program works here: the kernel has no support for table nat, or CAP_NET_ADMIN and CAP_NET_RAW are missing"
+        "neither iptables nor nft works here: the kernel has no support for table nat, or CAP_NET_ADMIN and CAP_NET_RAW are missing"
     )]
     Unusable,
     /// The configured one has no program.
     #[error(
-        "IPTablesMode is `{0}`, but iptables-{0} is not installed (try: apt-get install iptables, or IPTablesMode `auto`)"
+        "IPTablesMode is `{0}`, but {program} is not installed (try: apt-get install {package}, or IPTablesMode `auto`)", program = .0.program(), package = .0.package()
     )]
     ChosenNoProgram(Backend),
     /// The configured one does not work.
     #[error(
-        "IPTablesMode is `{0}`, but iptables-{0} does not work here: the kernel has no support for it, or CAP_NET_ADMIN and CAP_NET_RAW are missing (try: IPTablesMode `auto`)"
+        "IPTablesMode is `{0}`, but {program} does not work here: the kernel has no support for it, or CAP_NET_ADMIN and CAP_NET_RAW are missing (try: IPTablesMode `auto`)", program = .0.program()
     )]
     ChosenUnusable(Backend),
 }
@@ -84,20 +88,25 @@ pub enum NoBackend {
 pub fn choose(mode: Mode, observed: &Observed) -> Result<Choice, NoBackend> {
     match mode {
         Mode::Auto => automatic(observed),
-        Mode::Nft => configured(Backend::Nft, observed.nft, observed.legacy),
-        Mode::Legacy => configured(Backend::Legacy, observed.legacy, observed.nft),
+        Mode::Nft => configured(Backend::Nft, observed.nft, observed),
+        Mode::Legacy => configured(Backend::Legacy, observed.legacy, observed),
+        Mode::Nftables => configured(Backend::Nftables, observed.nftables, observed),
     }
 }
 
-fn configured(backend: Backend, own: Seen, other: Seen) -> Result<Choice, NoBackend> {
-    let own = match own {
+fn configured(backend: Backend, own: Seen, observed: &Observed) -> Result<Choice, NoBackend> {
+    match own {
         Seen::NoProgram => return Err(NoBackend::ChosenNoProgram(backend)),
         Seen::Unusable => return Err(NoBackend::ChosenUnusable(backend)),
-        Seen::Usable(rules) => rules,
-    };
-    let warning = match other {
-        Seen::Usable(rules) if rules.all > 0 && own.all > 0 => Some(Warning::Mixed),
-        Seen::Usable(rules) if rules.all > 0 => Some(Warning::OtherInUse(backend.other())),
+        Seen::Usable(_) => {}
+    }
+    let in_use = |seen| matches!(seen, Seen::Usable(rules) if rules.all > 0);
+    let warning = match (backend, in_use(observed.nft), in_use(observed.legacy)) {
+        (_, true, true) => Some(Warning::Mixed),
+        (Backend::Nft | Backend::Nftables, false, true) => {
+            Some(Warning::OtherInUse(Backend::Legacy))
+        }
+        (Backend::Legacy, true, false) => Some(Warning::OtherInUse(Backend::Nft)),
         _ => None,
     };
     Ok(Choice {
@@ -136,23 +145,40 @@ fn automatic(observed: &Observed) -> Result<Choice, NoBackend> {
             "it is the only one that works",
             None,
         )),
-        (Seen::NoProgram, Seen::NoProgram) => Err(NoBackend::NoProgram),
-        _ => Err(NoBackend::Unusable),
+        (nft, legacy) => match observed.nftables {
+            Seen::Usable(_) => Ok(choice(
+                Backend::Nftables,
+                "it is the only one that works",
+                None,
+            )),
+            nftables if [nft, legacy, nftables] == [Seen::NoProgram; 3] => {
+                Err(NoBackend::NoProgram)
+            }
+            _ => Err(NoBackend::Unusable),
+        },
     }
 }
 
 // === impl Backend ===
 
 impl Backend {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Nft, Self::Legacy];
+    /// All.
+    pub const ALL: [Self; 3] = [Self::Nft, Self::Legacy, Self::Nftables];
 
-    /// The one that this one is not.
-    #[must_use]
-    pub fn other(self) -> Self {
+    /// The program, as people know it.
+    pub fn program(self) -> &'static str {
         match self {
-            Self::Nft => Self::Legacy,
-            Self::Legacy => Self::Nft,
+            Self::Nft => "iptables-nft",
+            Self::Legacy => "iptables-legacy",
+            Self::Nftables => "nft",
+        }
+    }
+
+    /// What to install to get the program.
+    pub fn package(self) -> &'static str {
+        match self {
+            Self::Nft | Self::Legacy => "iptables",
+            Self::Nftables => "nftables",
         }
     }
 }
@@ -162,6 +188,7 @@ impl fmt::Display for Backend {
         f.write_str(match self {
             Self::Nft => "nft",
             Self::Legacy => "legacy",
+            Self::Nftables => "nftables",
         })
     }
 }
@@ -191,7 +218,20 @@ mod tests {
     }
 
     fn auto(nft: Seen, legacy: Seen) -> Result<(Backend, Option<Warning>), NoBackend> {
-        choose(Mode::Auto, &Observed { nft, legacy }).map(|choice| (choice.backend, choice.warning))
+        auto_with(nft, legacy, NONE)
+    }
+
+    fn auto_with(
+        nft: Seen,
+        legacy: Seen,
+        nftables: Seen,
+    ) -> Result<(Backend, Option<Warning>), NoBackend> {
+        let observed = Observed {
+            nft,
+            legacy,
+            nftables,
+        };
+        choose(Mode::Auto, &observed).map(|choice| (choice.backend, choice.warning))
     }
 
     #[test]
@@ -211,21 +251,60 @@ mod tests {
         assert_eq!(auto(Seen::NoProgram, NONE), Ok((Legacy, None)));
         assert_eq!(auto(Seen::Unusable, NONE), Ok((Legacy, None)));
         assert_eq!(auto(NONE, Seen::NoProgram), Ok((Nft, None)));
+        let alone = |iptables, nft| auto_with(iptables, Seen::NoProgram, nft);
         assert_eq!(
-            auto(Seen::NoProgram, Seen::NoProgram),
+            alone(Seen::NoProgram, Seen::NoProgram),
             Err(NoBackend::NoProgram)
         );
         assert_eq!(
-            auto(Seen::Unusable, Seen::NoProgram),
+            alone(Seen::Unusable, Seen::NoProgram),
             Err(NoBackend::Unusable)
+        );
+        assert_eq!(
+            alone(Seen::NoProgram, Seen::Unusable),
+            Err(NoBackend::Unusable)
+        );
+        // A table of our own is not what the host uses: only where nothing else works.
+        for iptables in [Seen::NoProgram, Seen::Unusable] {
+            assert_eq!(alone(iptables, NONE), Ok((Backend::Nftables, None)));
+        }
+    }
+
+    #[test]
+    fn a_table_of_our_own_is_beside_the_rules_of_iptables_nft_and_not_mixed_with_them() {
+        let ask = |nft, legacy, nftables| {
+            let observed = Observed {
+                nft,
+                legacy,
+                nftables,
+            };
+            choose(Mode::Nftables, &observed).map(|choice| choice.warning)
+        };
+        assert_eq!(ask(mk_seen(3, 9), NONE, NONE), Ok(None));
+        assert_eq!(
+            ask(NONE, mk_seen(3, 9), NONE),
+            Ok(Some(Warning::OtherInUse(Backend::Legacy)))
+        );
+        assert_eq!(
+            ask(mk_seen(0, 1), mk_seen(0, 1), NONE),
+            Ok(Some(Warning::Mixed))
+        );
+        let error = ask(NONE, NONE, Seen::NoProgram).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "IPTablesMode is `nftables`, but nft is not installed (try: apt-get install nftables, or IPTablesMode `auto`)"
         );
     }
 
     #[test]
     fn a_configured_backend_is_used_or_refused_but_never_replaced() {
         let ask = |nft, legacy| {
-            choose(Mode::Legacy, &Observed { nft, legacy })
-                .map(|choice| (choice.backend, choice.warning))
+            let observed = Observed {
+                nft,
+                legacy,
+                nftables: NONE,
+            };
+            choose(Mode::Legacy, &observed).map(|choice| (choice.backend, choice.warning))
         };
         assert_eq!(ask(NONE, NONE), Ok((Backend::Legacy, None)));
         let warning = Warning::OtherInUse(Backend::Nft);

@@ -106,6 +106,43 @@ pub fn removal(dump: &str) -> Option<String> {
     transaction(&text)
 }
 
+/// How this `iptables-save` prints the plan, without counters, when there is no doubt that it is the plan: in both chains
+/// the wanted purposes in their order and nothing else, and the jumps alone and first.
+///
+/// Rules are compared as text, and another version of iptables may have other words for the same rule. What it printed
+/// right after it took ours, twice, is then what to compare with.
+pub fn print(plan: &Plan, family: Family, dump: &str) -> Option<String> {
+    let dump = Dump::parse(dump);
+    let mut text = String::new();
+    for chain in Chain::ALL {
+        let jumps: Vec<_> = dump.jumps().filter(|(_, to)| *to == chain).collect();
+        let wanted = plan.jumps_to(chain).then(|| jump(chain));
+        let jumps_right = match (wanted, jumps.as_slice()) {
+            (None, []) => true,
+            (Some(wanted), [(rule, _)]) => {
+                rule.comment() == Some(&wanted.purpose.to_string())
+                    && dump.rules(chain.hook()).next() == Some(rule)
+            }
+            _ => false,
+        };
+        let live: Vec<_> = dump.rules(chain.name()).collect();
+        let purposes = rules(plan, family, chain)
+            .into_iter()
+            .map(|rule| Some(rule.purpose.to_string()));
+        let rules_right = live
+            .iter()
+            .map(|rule| rule.comment().map(str::to_owned))
+            .eq(purposes);
+        if !(dump.has(chain) && jumps_right && rules_right) {
+            return None;
+        }
+        for rule in jumps.iter().map(|(rule, _)| *rule).chain(live) {
+            push(&mut text, format_args!("{} {}", rule.chain, rule.text));
+        }
+    }
+    Some(text)
+}
+
 /// Whether the jump to this chain is there once, as it should be, and first.
 pub(super) fn jump_in_place(dump: &Dump, chain: Chain) -> bool {
     let once = dump.jumps().filter(|(_, to)| *to == chain).count() == 1;

@@ -105,6 +105,28 @@ impl FromIterator<u16> for PortSet {
 
 // === impl Multiport ===
 
+impl Multiport {
+    /// Takes the other's ports in, which must come after its own.
+    pub(super) fn extend(&mut self, other: &Self) {
+        self.0.extend_from_slice(&other.0);
+    }
+
+    /// `22`, `8000-8010`, where two ports that follow one another are a range too.
+    pub(super) fn ranges(&self) -> Vec<String> {
+        let mut joined: Vec<Run> = Vec::new();
+        for run in &self.0 {
+            match joined.last_mut() {
+                Some(before) if before.last.checked_add(1) == Some(run.first) => {
+                    before.last = run.last;
+                }
+                _ => joined.push(*run),
+            }
+        }
+        let text = |run: &Run| run.to_string().replace(':', "-");
+        joined.iter().map(text).collect()
+    }
+}
+
 impl fmt::Display for Multiport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, run) in self.0.iter().enumerate() {

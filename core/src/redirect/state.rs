@@ -39,6 +39,12 @@ pub enum Drift {
     JumpMissing(Chain),
     /// The jump into a chain of ours is not the only one, not the first rule, or not as it should be.
     JumpMisplaced(Chain),
+    /// nftables: the base chain that jumps to a chain of ours is missing, or the kernel does not call it where it should.
+    NotHooked(Chain),
+    /// nftables: a set of ours, by its name, is missing or has other elements.
+    SetDiffers(String),
+    /// nftables: our table has something that is not ours, such as `chain x`.
+    NotOurs(String),
 }
 
 impl State {
@@ -139,6 +145,15 @@ impl fmt::Display for Drift {
                     chain.hook()
                 )
             }
+            Self::NotHooked(chain) => {
+                write!(
+                    f,
+                    "the base chain at {} is missing or not as it should be",
+                    chain.hook()
+                )
+            }
+            Self::SetDiffers(name) => write!(f, "set {name} is missing or has other elements"),
+            Self::NotOurs(what) => write!(f, "our table has {what}, which is not ours"),
         }
     }
 }

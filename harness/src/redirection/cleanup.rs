@@ -5,9 +5,11 @@ use std::path::Path;
 
 use linkerd_harness_core::redirect::Family;
 use linkerd_harness_core::redirect::backend::Backend;
+use linkerd_harness_core::redirect::nftables::TABLE;
 
 use super::error::{Error, Trouble};
 use super::legacy;
+use super::nft::Nft;
 use super::tools::Tools;
 
 /// Where rules were found and removed.
@@ -15,21 +17,21 @@ use super::tools::Tools;
 pub struct Removed {
     /// In which backend.
     pub backend: Backend,
-    /// Of which family.
-    pub family: Family,
+    /// Of which family; `None` where one table serves both.
+    pub family: Option<Family>,
 }
 
 /// Everything that could not be removed; the rest was. Never empty.
 #[derive(Debug)]
 pub struct CleanupErrors(Vec<Error>);
 
-/// Removes every rule of ours from both backends and both families, and says where there were any. Loads no module: of a
-/// legacy table that does not exist nothing can be ours.
+/// Removes every rule of ours from all backends and both families, and says where there were any. Loads no module of the
+/// legacy backend: of a table that does not exist nothing can be ours.
 pub async fn cleanup(run_dir: &Path) -> Result<Vec<Removed>, CleanupErrors> {
     let mut removed = Vec::new();
     let mut errors = Vec::new();
     for backend in Backend::ALL {
-        for family in [Family::V4, Family::V6] {
+        for &family in families(backend) {
             match remove(backend, family, run_dir).await {
                 Ok(true) => removed.push(Removed { backend, family }),
                 Ok(false) => {}
@@ -44,28 +46,48 @@ pub async fn cleanup(run_dir: &Path) -> Result<Vec<Removed>, CleanupErrors> {
     }
 }
 
+/// The families that a backend has rules of their own for.
+pub(super) fn families(backend: Backend) -> &'static [Option<Family>] {
+    match backend {
+        Backend::Nft | Backend::Legacy => &[Some(Family::V4), Some(Family::V6)],
+        Backend::Nftables => &[None],
+    }
+}
+
 /// Removes what is ours of one backend and family. `false` when there was nothing.
 pub(super) async fn remove(
     backend: Backend,
-    family: Family,
+    family: Option<Family>,
     run_dir: &Path,
 ) -> Result<bool, Error> {
-    let Some(tools) = tools(backend, family, run_dir).await else {
-        return Ok(false);
-    };
-    nothing_where_nothing_can_be(tools.remove().await)
+    nothing_where_nothing_can_be(match family {
+        Some(family) => match tools(backend, family, run_dir).await {
+            Some(tools) => tools.remove().await,
+            None => Ok(false),
+        },
+        None => match Nft::find() {
+            Some(nft) => nft.remove().await,
+            None => Ok(false),
+        },
+    })
 }
 
 /// Redirects nothing any more through one backend and family. `false` when nothing was.
 pub(super) async fn withdraw(
     backend: Backend,
-    family: Family,
+    family: Option<Family>,
     run_dir: &Path,
 ) -> Result<bool, Error> {
-    let Some(tools) = tools(backend, family, run_dir).await else {
-        return Ok(false);
-    };
-    nothing_where_nothing_can_be(tools.withdraw().await)
+    nothing_where_nothing_can_be(match family {
+        Some(family) => match tools(backend, family, run_dir).await {
+            Some(tools) => tools.withdraw().await,
+            None => Ok(false),
+        },
+        None => match Nft::find() {
+            Some(nft) => nft.withdraw().await,
+            None => Ok(false),
+        },
+    })
 }
 
 /// The programs, where anything of ours can be: in a legacy table that exists. Without programs we never made rules.
@@ -101,7 +123,10 @@ fn nothing_where_nothing_can_be(result: Result<bool, Error>) -> Result<bool, Err
 
 impl fmt::Display for Removed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} rules of iptables-{}", self.family, self.backend)
+        match self.family {
+            Some(family) => write!(f, "{family} rules of iptables-{}", self.backend),
+            None => write!(f, "table {TABLE} of {}", self.backend),
+        }
     }
 }
 

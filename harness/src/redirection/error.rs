@@ -4,6 +4,7 @@ use std::io;
 
 use linkerd_harness_core::redirect::Family;
 use linkerd_harness_core::redirect::backend::{Backend, NoBackend};
+use linkerd_harness_core::redirect::nftables::TABLE;
 
 use super::exec::CommandError;
 
@@ -20,6 +21,14 @@ pub enum Error {
         family: Family,
         /// Which backend.
         backend: Backend,
+        /// The program's failure.
+        source: CommandError,
+    },
+    /// `nft` failed. [`Error::hint`] knows the common reasons.
+    #[error("cannot {doing} nftables' table {TABLE}")]
+    Table {
+        /// `read`, `apply` or `remove`.
+        doing: &'static str,
         /// The program's failure.
         source: CommandError,
     },
@@ -61,6 +70,7 @@ impl Error {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Command { source, .. } => Trouble::of(source).map(Trouble::hint),
+            Self::Table { source, .. } => Trouble::of(source).map(Trouble::hint_of_nft),
             Self::NoBackend { .. } | Self::NoFamily { .. } => None,
         }
     }
@@ -100,6 +110,7 @@ impl Trouble {
             Some(Self::Incompatible)
         } else if says(&[
             "not supported",
+            "Unable to initialize Netlink socket",
             "do you need to insmod",
             "Failed to initialize nft",
             "missing kernel module",
@@ -108,6 +119,17 @@ impl Trouble {
             Some(Self::Kernel)
         } else {
             None
+        }
+    }
+
+    /// The same for `nft`, where other things help.
+    fn hint_of_nft(self) -> &'static str {
+        match self {
+            Self::NotInstalled => "try: apt-get install nftables",
+            Self::Kernel => {
+                "the kernel lacks support for it: address translation in a table of family inet needs Linux 5.2; try: IPTablesMode `auto`, or modprobe -a nf_tables nft_chain_nat nft_redir nft_fib_inet"
+            }
+            _ => self.hint(),
         }
     }
 

@@ -5,7 +5,7 @@ use tracing::debug;
 
 use super::exec;
 
-const BOTH: [&str; 6] = [
+const IPTABLES: [&str; 6] = [
     "nf_nat",
     "xt_REDIRECT",
     "xt_owner",
@@ -14,6 +14,14 @@ const BOTH: [&str; 6] = [
     "xt_addrtype",
 ];
 const NFT: [&str; 3] = ["nf_tables", "nft_compat", "nft_chain_nat"];
+const NFTABLES: [&str; 6] = [
+    "nf_tables",
+    "nft_chain_nat",
+    "nft_redir",
+    "nft_fib_inet",
+    "nft_counter",
+    "nft_ct",
+];
 /// Never on a host whose rules go to nft: to load it is what makes a host one with legacy tables.
 const LEGACY: [&str; 1] = ["iptable_nat"];
 const LEGACY_V6: [&str; 1] = ["ip6table_nat"];
@@ -25,16 +33,13 @@ pub(super) async fn load(backend: Backend, ipv6: bool) {
         debug!("no modprobe, no modules loaded");
         return;
     };
-    let own: &[&str] = match backend {
-        Backend::Nft => &NFT,
-        Backend::Legacy => &LEGACY,
+    let lists: &[&[&str]] = match (backend, ipv6) {
+        (Backend::Nft, _) => &[&IPTABLES, &NFT],
+        (Backend::Legacy, false) => &[&IPTABLES, &LEGACY],
+        (Backend::Legacy, true) => &[&IPTABLES, &LEGACY, &LEGACY_V6],
+        (Backend::Nftables, _) => &[&NFTABLES],
     };
-    let v6: &[&str] = if backend == Backend::Legacy && ipv6 {
-        &LEGACY_V6
-    } else {
-        &[]
-    };
-    for module in BOTH.iter().chain(own).chain(v6) {
+    for module in lists.concat() {
         if let Err(error) = exec::run(&modprobe, &["-q", module], "").await {
             debug!(%error, "module not loaded");
         }

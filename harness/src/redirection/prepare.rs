@@ -6,7 +6,7 @@ use linkerd_harness_core::config::Redirect;
 use linkerd_harness_core::redirect::backend::{Backend, Choice};
 use linkerd_harness_core::redirect::{Family, GuardRail};
 
-use super::iptables::Iptables;
+use super::host::Host;
 use super::tools::Tools;
 use super::{Removed, cleanup, legacy, lock, modules, proc_net, rails, sshd};
 
@@ -34,7 +34,7 @@ pub async fn prepare(redirect: &Redirect, run_dir: &Path, group: u32) -> Prepare
         problems.push(format!("cannot remove rules of an earlier start: {errors}"));
         vec![]
     });
-    let choice = match Iptables::open(redirect.mode, run_dir).await {
+    let choice = match Host::open(redirect.mode, run_dir).await {
         Ok((_, choice)) => Some(choice),
         Err(error) => {
             problems.push(error.in_full());

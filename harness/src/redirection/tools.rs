@@ -24,6 +24,10 @@ pub(super) struct Tools {
 impl Tools {
     /// Finds them by their full names, else by their plain names where those are of this backend.
     pub(super) async fn find(backend: Backend, family: Family) -> Option<Self> {
+        if backend == Backend::Nftables {
+            // Its program is no iptables.
+            return None;
+        }
         let plain = match family {
             Family::V4 => "iptables",
             Family::V6 => "ip6tables",
@@ -103,7 +107,7 @@ impl Tools {
 
     async fn commit(&self, text: &str) -> Result<(), CommandError> {
         let args: &[&str] = match self.backend {
-            Backend::Nft => &["--noflush"],
+            Backend::Nft | Backend::Nftables => &["--noflush"],
             // All writers of legacy tables share one lock. The wait is shorter than the time a program is given.
             Backend::Legacy => &["--noflush", "--wait=5"],
         };

@@ -1,6 +1,13 @@
 //! Each test of the behaviour runs once a backend.
 
-macro_rules! on_both_backends {
+use linkerd_harness_core::config::Mode;
+
+pub(crate) const ALL: [Mode; 3] = [Mode::Nft, Mode::Legacy, Mode::Nftables];
+
+/// Tells a child of a test which backend.
+pub(crate) const MODE: &str = "REDIRECTION_TEST_MODE";
+
+macro_rules! on_all_backends {
     ($($module:ident :: $test:ident),* $(,)?) => {
         mod nft {
             $(#[test] fn $test() { crate::$module::$test(linkerd_harness_core::config::Mode::Nft); })*
@@ -8,10 +15,13 @@ macro_rules! on_both_backends {
         mod legacy {
             $(#[test] fn $test() { crate::$module::$test(linkerd_harness_core::config::Mode::Legacy); })*
         }
+        mod nftables {
+            $(#[test] fn $test() { crate::$module::$test(linkerd_harness_core::config::Mode::Nftables); })*
+        }
     };
 }
 
-on_both_backends!(
+on_all_backends!(
     traffic::new_connections_go_through_the_proxy_and_the_rest_is_left_alone,
     traffic::connections_that_are_open_survive_reapply_and_withdrawal,
     traffic::connections_that_were_open_before_the_first_rule_carry_on,
@@ -22,15 +32,43 @@ on_both_backends!(
     foreign::a_crash_leaves_nothing_that_cleanup_needs_memory_for,
     foreign::drift_is_seen_and_repaired,
     foreign::published_container_ports_are_meshed_whoever_starts_first,
-    foreign::a_change_of_mode_leaves_nothing_in_the_other_backend,
+    foreign::a_change_of_mode_leaves_nothing_in_the_other_backends,
     foreign::the_owner_repairs_what_others_flush,
+    traffic::nobody_goes_astray_while_the_plan_changes,
+    dialect::a_tool_with_other_words_is_understood,
     privileges::the_daemon_needs_two_capabilities_and_no_root,
 );
 
-/// The name in `iptables-<name>-save`.
-pub(crate) fn name(mode: linkerd_harness_core::config::Mode) -> &'static str {
+/// The name in `iptables-<name>-save` of what other programs use beside this backend.
+pub(crate) fn name(mode: Mode) -> &'static str {
     match mode {
-        linkerd_harness_core::config::Mode::Legacy => "legacy",
-        linkerd_harness_core::config::Mode::Nft | linkerd_harness_core::config::Mode::Auto => "nft",
+        Mode::Legacy => "legacy",
+        Mode::Nft | Mode::Auto | Mode::Nftables => "nft",
+    }
+}
+
+/// As in the configuration.
+pub(crate) fn word(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Auto => "auto",
+        Mode::Nft => "nft",
+        Mode::Legacy => "legacy",
+        Mode::Nftables => "nftables",
+    }
+}
+
+/// The mode of a child of a test, from its environment.
+pub(crate) fn mode_of_child() -> Mode {
+    let word_of_parent = std::env::var(MODE).unwrap();
+    *ALL.iter()
+        .find(|mode| word(**mode) == word_of_parent)
+        .unwrap()
+}
+
+/// What [`cleanup`](crate::setup::cleanup) says it removed.
+pub(crate) fn removed(mode: Mode) -> String {
+    match mode {
+        Mode::Nftables => "table inet linkerd_proxy_harness of nftables".to_owned(),
+        _ => format!("IPv4 rules of iptables-{}", name(mode)),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use linkerd_harness::redirection::{Firewall, Iptables};
+use linkerd_harness::redirection::{self, Firewall, Host};
 use linkerd_harness_core::config::Mode;
 use linkerd_harness_core::redirect::backend::{Backend, Choice, Warning};
 
@@ -16,7 +16,7 @@ fn choose(vm: &Namespace) -> (Backend, Option<Warning>) {
             backend, warning, ..
         },
     ) = vm
-        .block_on(Iptables::open(Mode::Auto, Path::new(RUN_DIR)))
+        .block_on(Host::open(Mode::Auto, Path::new(RUN_DIR)))
         .unwrap();
     (backend, warning)
 }
@@ -28,9 +28,7 @@ fn looking_makes_no_table_in_either_backend() {
     state(&vm, Mode::Auto, &mk_plan());
     cleanup(&vm);
     vm.block_on(async {
-        let (firewall, _) = Iptables::open(Mode::Auto, Path::new(RUN_DIR))
-            .await
-            .unwrap();
+        let (firewall, _) = Host::open(Mode::Auto, Path::new(RUN_DIR)).await.unwrap();
         firewall.withdraw().await.unwrap();
     });
     assert_eq!(vm.run(&["nft", "list", "ruleset"], ""), "");
@@ -69,6 +67,76 @@ fn auto_goes_where_the_rules_of_the_host_are() {
 #[test]
 fn rules_of_ours_do_not_decide() {
     let vm = Namespace::new("vm");
-    apply(&vm, Mode::Legacy, &mk_plan());
-    assert_eq!(choose(&vm), (Backend::Nft, None));
+    for mode in [Mode::Legacy, Mode::Nftables] {
+        apply(&vm, mode, &mk_plan());
+        assert_eq!(choose(&vm), (Backend::Nft, None), "{mode:?}");
+    }
+}
+
+/// Tells the child which programs it has.
+const INSTALLED: &str = "REDIRECTION_TEST_INSTALLED";
+
+#[test]
+fn what_is_installed_is_enough_to_choose_and_to_clean_up() {
+    for installed in ["nft", "iptables", "nothing"] {
+        let vm = Namespace::new("vm");
+        apply(&vm, Mode::Nftables, &mk_plan());
+        // A program that is no file is not installed. The mounts end with the child.
+        let child = "set -e
+            hide() { mount --bind /dev/null \"$(readlink -f \"$(command -v \"$1\")\")\"; }
+            case $REDIRECTION_TEST_INSTALLED in *nft*) ;; *) hide nft ;; esac
+            case $REDIRECTION_TEST_INSTALLED in *iptables*) ;; *) hide iptables-nft; hide iptables-legacy ;; esac
+            exec \"$0\" choice::with_what_is_installed --exact --ignored --nocapture";
+        let exe = std::env::current_exe().unwrap();
+        let variable = format!("{INSTALLED}={installed}");
+        let words = [
+            "unshare",
+            "--mount",
+            "env",
+            &variable,
+            "sh",
+            "-c",
+            child,
+            exe.to_str().unwrap(),
+        ];
+        let said = vm.run(&words, "");
+        assert!(said.contains("1 passed"), "{said}");
+    }
+}
+
+#[test]
+#[ignore = "the child of what_is_installed_is_enough_to_choose_and_to_clean_up"]
+fn with_what_is_installed() {
+    let installed = std::env::var(INSTALLED).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let run_dir = Path::new(RUN_DIR);
+        let auto = Host::open(Mode::Auto, run_dir).await;
+        let auto = auto
+            .map(|(_, choice)| choice.backend)
+            .map_err(|error| error.to_string());
+        let removed = redirection::cleanup(run_dir).await.unwrap().len();
+        match installed.as_str() {
+            "nft" => assert_eq!((auto, removed), (Ok(Backend::Nftables), 1)),
+            "iptables" => assert_eq!((auto, removed), (Ok(Backend::Nft), 0)),
+            _ => {
+                let error = auto.unwrap_err();
+                assert!(
+                    error.contains("no iptables program is installed, nor nft"),
+                    "{error}"
+                );
+                assert_eq!(removed, 0);
+            }
+        }
+        if installed != "nft" {
+            let error = Host::open(Mode::Nftables, run_dir)
+                .await
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains("apt-get install nftables"), "{error}");
+        }
+    });
 }

@@ -3,21 +3,19 @@
 use std::path::Path;
 use std::process::Command;
 
-use linkerd_harness::redirection::{self, Firewall, Iptables};
+use linkerd_harness::redirection::{self, Firewall, Host};
 use linkerd_harness_core::config::Mode;
 use linkerd_harness_core::redirect::State;
 
-use crate::backends::name;
+use crate::backends::{MODE, mode_of_child, word};
 use crate::netns::Namespace;
-use crate::setup::{PROXY, RUN_DIR, mk_plan, mk_redirect};
-
-/// Tells the child which backend.
-const MODE: &str = "REDIRECTION_TEST_MODE";
+use crate::setup::{PROXY, RUN_DIR, is_redirected, mk_plan, mk_redirect};
 
 pub(crate) fn the_daemon_needs_two_capabilities_and_no_root(mode: Mode) {
     let vm = Namespace::new("vm");
     let run_dir = tempfile::tempdir().unwrap();
-    let redirect = mk_redirect(false);
+    let mut redirect = mk_redirect(false);
+    redirect.mode = mode;
     // Root's part. It shares the machine's xtables lock with the group of the tests' daemon, as the unit does.
     let prepared = vm.block_on(redirection::prepare(&redirect, run_dir.path(), PROXY));
     assert_eq!(prepared.problems, [""; 0]);
@@ -45,7 +43,7 @@ pub(crate) fn the_daemon_needs_two_capabilities_and_no_root(mode: Mode) {
         command
             .arg(std::env::current_exe().unwrap())
             .args(rest)
-            .env(MODE, name(mode));
+            .env(MODE, word(mode));
         command.output().unwrap()
     };
     let output = setpriv("+net_admin,+net_raw");
@@ -55,7 +53,7 @@ pub(crate) fn the_daemon_needs_two_capabilities_and_no_root(mode: Mode) {
         output.status.success() && said.contains("1 passed"),
         "{said}"
     );
-    assert!(!vm.rules(name(mode)).contains("-j PROXY_INIT"));
+    assert!(!is_redirected(&vm, mode));
     let output = setpriv("-all");
     let said = String::from_utf8_lossy(&output.stdout).into_owned()
         + &String::from_utf8_lossy(&output.stderr);
@@ -68,10 +66,7 @@ pub(crate) fn the_daemon_needs_two_capabilities_and_no_root(mode: Mode) {
 #[test]
 #[ignore = "the child of the_daemon_needs_two_capabilities_and_no_root"]
 fn as_the_daemon() {
-    let mode = match std::env::var(MODE).unwrap().as_str() {
-        "legacy" => Mode::Legacy,
-        _ => Mode::Nft,
-    };
+    let mode = mode_of_child();
     assert_eq!(nix::unistd::geteuid().as_raw(), PROXY);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -79,7 +74,7 @@ fn as_the_daemon() {
         .unwrap();
     runtime.block_on(async {
         let plan = mk_plan();
-        let opened = Iptables::open(mode, Path::new(RUN_DIR)).await;
+        let opened = Host::open(mode, Path::new(RUN_DIR)).await;
         let (firewall, _) = opened.unwrap_or_else(|error| panic!("{error}"));
         firewall.apply(&plan).await.unwrap_or_else(|error| {
             panic!(

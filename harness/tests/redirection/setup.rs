@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
-use linkerd_harness::redirection::{self, Firewall, Iptables};
+use linkerd_harness::redirection::{self, Firewall, Host};
 use linkerd_harness_core::config::{FailurePolicy, Mode, Redirect};
+use linkerd_harness_core::redirect::nftables::TABLE;
 use linkerd_harness_core::redirect::{GuardRail, Plan, ProxyPorts, SshdFound, State};
 
+use crate::backends::name;
 use crate::netns::Namespace;
 
 /// The proxy's uid in the tests.
@@ -50,23 +52,49 @@ pub(crate) fn mk_plan() -> Plan {
 
 pub(crate) fn apply(vm: &Namespace, mode: Mode, plan: &Plan) {
     vm.block_on(async {
-        let (firewall, _) = Iptables::open(mode, Path::new(RUN_DIR)).await.unwrap();
+        let (firewall, _) = Host::open(mode, Path::new(RUN_DIR)).await.unwrap();
         firewall.apply(plan).await.unwrap();
     });
 }
 
 pub(crate) fn prepare_connections(vm: &Namespace, mode: Mode) {
     vm.block_on(async {
-        let (firewall, _) = Iptables::open(mode, Path::new(RUN_DIR)).await.unwrap();
+        let (firewall, _) = Host::open(mode, Path::new(RUN_DIR)).await.unwrap();
         firewall.prepare_connections(&mk_plan()).await.unwrap();
     });
 }
 
 pub(crate) fn state(vm: &Namespace, mode: Mode, plan: &Plan) -> State {
     vm.block_on(async {
-        let (firewall, _) = Iptables::open(mode, Path::new(RUN_DIR)).await.unwrap();
+        let (firewall, _) = Host::open(mode, Path::new(RUN_DIR)).await.unwrap();
         firewall.look(plan).await.unwrap().state
     })
+}
+
+/// All rules, without dates and counters, in the words of the backend's own program.
+pub(crate) fn listing(vm: &Namespace, mode: Mode) -> String {
+    match mode {
+        Mode::Nftables => vm.run(&["nft", "-s", "list", "ruleset"], ""),
+        _ => vm.rules(name(mode)),
+    }
+}
+
+/// Whether there is anything of ours in this backend.
+pub(crate) fn is_there(vm: &Namespace, mode: Mode) -> bool {
+    let ours = match mode {
+        Mode::Nftables => TABLE,
+        _ => "PROXY_INIT",
+    };
+    listing(vm, mode).contains(ours)
+}
+
+/// Whether anything is redirected.
+pub(crate) fn is_redirected(vm: &Namespace, mode: Mode) -> bool {
+    let jump = match mode {
+        Mode::Nftables => "jump proxy_init",
+        _ => "-j PROXY_INIT",
+    };
+    listing(vm, mode).contains(jump)
 }
 
 pub(crate) fn cleanup(vm: &Namespace) -> Vec<String> {
@@ -78,7 +106,7 @@ pub(crate) fn cleanup(vm: &Namespace) -> Vec<String> {
 
 pub(crate) fn withdraw(vm: &Namespace, mode: Mode) {
     vm.block_on(async {
-        let (firewall, _) = Iptables::open(mode, Path::new(RUN_DIR)).await.unwrap();
+        let (firewall, _) = Host::open(mode, Path::new(RUN_DIR)).await.unwrap();
         firewall.withdraw().await.unwrap();
     });
 }

@@ -1,12 +1,15 @@
 //! What becomes of connections.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use linkerd_harness_core::config::Mode;
 use linkerd_harness_core::redirect::State;
 
-use crate::backends::name;
+use crate::backends::removed;
 use crate::netns::Net;
 use crate::setup::{
-    PROXY, apply, cleanup, mk_plan, mk_plan_of, mk_redirect, prepare_connections, state, withdraw,
+    PROXY, apply, cleanup, listing, mk_plan, mk_plan_of, mk_redirect, prepare_connections, state,
+    withdraw,
 };
 
 fn mk_net() -> Net {
@@ -35,13 +38,9 @@ pub(crate) fn new_connections_go_through_the_proxy_and_the_rest_is_left_alone(mo
     assert_eq!(state(vm, mode, &mk_plan()), State::Absent);
     apply(vm, mode, &mk_plan());
     assert_eq!(state(vm, mode, &mk_plan()), State::Applied);
-    let rules = vm.rules(name(mode));
+    let rules = listing(vm, mode);
     apply(vm, mode, &mk_plan());
-    assert_eq!(
-        vm.rules(name(mode)),
-        rules,
-        "applying again changes nothing"
-    );
+    assert_eq!(listing(vm, mode), rules, "applying again changes nothing");
 
     for (to, who) in [
         ("10.77.0.1:80", "inbound 10.77.0.1:80"),
@@ -66,10 +65,7 @@ pub(crate) fn new_connections_go_through_the_proxy_and_the_rest_is_left_alone(mo
     assert_eq!(vm.ask_as(PROXY, "10.77.0.2:80"), "peer 10.77.0.2:80");
     assert_eq!(vm.ask_as(PROXY, "10.77.0.1:80"), "app 10.77.0.1:80");
 
-    assert_eq!(
-        cleanup(vm),
-        [format!("IPv4 rules of iptables-{}", name(mode))]
-    );
+    assert_eq!(cleanup(vm), [removed(mode)]);
     assert_eq!(state(vm, mode, &mk_plan()), State::Absent);
     assert_eq!(peer.ask("10.77.0.1:80"), "app 10.77.0.1:80");
     assert_eq!(vm.ask("10.77.0.2:80"), "peer 10.77.0.2:80");
@@ -171,7 +167,7 @@ pub(crate) fn subnets_and_ports_limit_what_is_redirected(mode: Mode) {
         state(vm, mode, &plan),
         State::Applied,
         "{}",
-        vm.table(name(mode), "nat")
+        listing(vm, mode)
     );
     assert_eq!(peer.ask("10.77.0.1:80"), "inbound 10.77.0.1:80");
     assert_eq!(peer.ask("10.77.0.1:9010"), "inbound 10.77.0.1:9010");
@@ -187,7 +183,7 @@ pub(crate) fn subnets_and_ports_limit_what_is_redirected(mode: Mode) {
         state(vm, mode, &plan),
         State::Applied,
         "{}",
-        vm.table(name(mode), "nat")
+        listing(vm, mode)
     );
     assert_eq!(peer.ask("10.77.0.1:80"), "app 10.77.0.1:80");
     assert_eq!(vm.ask("10.77.0.2:80"), "peer 10.77.0.2:80");
@@ -211,5 +207,54 @@ pub(crate) fn both_families_come_and_go_together(mode: Mode) {
         "app [fd77::1]:80",
         "IPv4 only: nothing of IPv6 is left"
     );
+    assert_eq!(peer.ask("10.77.0.1:80"), "inbound 10.77.0.1:80");
     assert_eq!(cleanup(vm).len(), 1);
+}
+
+/// Connections that both plans redirect go to the proxy, those that both exempt do not, at every moment in between.
+pub(crate) fn nobody_goes_astray_while_the_plan_changes(mode: Mode) {
+    const ROUNDS: usize = 40;
+    let net = mk_net();
+    let Net { peer, vm, .. } = &net;
+    let plan = |ports: &str| {
+        let mut redirect = mk_redirect(false);
+        redirect.inbound_ignore = ports.split(',').map(|port| port.parse().unwrap()).collect();
+        mk_plan_of(&redirect)
+    };
+    // Different sets, so that each change makes and deletes some.
+    let plans = [
+        plan("4567,6000,6002"),
+        plan("4567,6000"),
+        plan("4000-5000,6000"),
+    ];
+    apply(vm, mode, &plans[0]);
+    let mut through = peer.connect_as(0, "10.77.0.1:80").unwrap();
+    let over = AtomicBool::new(false);
+    let astray = std::thread::scope(|scope| {
+        let asking = |to: &'static str, who: &'static str| {
+            let over = &over;
+            scope.spawn(move || {
+                let mut astray = vec![];
+                let mut asked = 0;
+                while !over.load(Ordering::Relaxed) {
+                    astray.extend(Some(peer.ask(to)).filter(|answer| answer != who));
+                    asked += 1;
+                }
+                assert!(asked > 10, "only {asked} connections were made");
+                astray
+            })
+        };
+        let asking = [
+            asking("10.77.0.1:4567", "ignored 10.77.0.1:4567"),
+            asking("10.77.0.1:4567", "ignored 10.77.0.1:4567"),
+            asking("10.77.0.1:80", "inbound 10.77.0.1:80"),
+        ];
+        for plan in plans.iter().cycle().take(ROUNDS) {
+            apply(vm, mode, plan);
+        }
+        over.store(true, Ordering::Relaxed);
+        asking.map(|thread| thread.join().unwrap()).concat()
+    });
+    assert_eq!(astray, [""; 0]);
+    assert!(through.echoes(), "what was open stays open");
 }

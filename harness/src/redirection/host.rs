@@ -1,0 +1,117 @@
+//! This host's packet filter: the driver of the backend that was chosen, and nothing of ours in any other.
+
+use std::path::{Path, PathBuf};
+
+use linkerd_harness_core::config::Mode;
+use linkerd_harness_core::redirect::backend::{self, Backend, Choice, NoBackend};
+use linkerd_harness_core::redirect::{Look, Plan};
+use tracing::warn;
+
+use super::error::Error;
+use super::iptables::Iptables;
+use super::nftables::Nftables;
+use super::{Firewall, cleanup, observe};
+
+/// The rules of this host, through one backend.
+#[derive(Debug)]
+pub struct Host {
+    backend: Backend,
+    driver: Driver,
+    run_dir: PathBuf,
+}
+
+#[derive(Debug)]
+enum Driver {
+    Iptables(Iptables),
+    Nftables(Nftables),
+}
+
+// === impl Host ===
+
+impl Host {
+    /// Looks at the host and chooses the backend. Changes nothing and loads nothing. `run_dir` is where `prepare` left
+    /// what it found out.
+    pub async fn open(mode: Mode, run_dir: &Path) -> Result<(Self, Choice), Error> {
+        let (observed, why) = observe::observe(run_dir).await;
+        let failed = |none| Error::NoBackend {
+            none,
+            why: (none != NoBackend::NoProgram)
+                .then_some(why)
+                .filter(|why| !why.is_empty()),
+        };
+        let choice = backend::choose(mode, &observed).map_err(failed)?;
+        let backend = choice.backend;
+        let driver = match backend {
+            Backend::Nft | Backend::Legacy => {
+                Driver::Iptables(Iptables::find(backend, run_dir).await?)
+            }
+            Backend::Nftables => Driver::Nftables(Nftables::find()?),
+        };
+        let host = Self {
+            backend,
+            driver,
+            run_dir: run_dir.to_owned(),
+        };
+        Ok((host, choice))
+    }
+
+    /// Lets connection tracking get to know the connections that are open before anything is redirected; see
+    /// [`groundwork`](linkerd_harness_core::redirect::iptables::groundwork). Redirects nothing.
+    pub async fn prepare_connections(&self, plan: &Plan) -> Result<(), Error> {
+        match &self.driver {
+            Driver::Iptables(driver) => driver.prepare_connections(plan).await,
+            Driver::Nftables(driver) => driver.prepare_connections(plan).await,
+        }
+    }
+
+    fn other_backends(&self) -> impl Iterator<Item = Backend> {
+        let own = self.backend;
+        Backend::ALL.into_iter().filter(move |other| *other != own)
+    }
+}
+
+impl Firewall for Host {
+    async fn apply(&self, plan: &Plan) -> Result<(), Error> {
+        let applied = match &self.driver {
+            Driver::Iptables(driver) => driver.apply(plan).await,
+            Driver::Nftables(driver) => driver.apply(plan).await,
+        };
+        if let Err(error) = applied {
+            // Both families or none: half of a plan would send one family through the proxy and the other around it.
+            let half = matches!(self.driver, Driver::Iptables(_)) && plan.families().len() > 1;
+            if half && let Err(undo) = self.withdraw().await {
+                warn!(error = %undo.in_full(), "rules of one family are left behind");
+            }
+            return Err(error);
+        }
+        // Only now: until ours are in place, those of another mode redirect.
+        for backend in self.other_backends() {
+            for family in cleanup::families(backend) {
+                cleanup::remove(backend, *family, &self.run_dir).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn withdraw(&self) -> Result<(), Error> {
+        let mut result = match &self.driver {
+            Driver::Iptables(driver) => driver.withdraw().await,
+            Driver::Nftables(driver) => driver.withdraw().await,
+        };
+        // Every part is tried, whatever became of the ones before; the first error is told.
+        for backend in self.other_backends() {
+            for family in cleanup::families(backend) {
+                let withdrawn = cleanup::withdraw(backend, *family, &self.run_dir).await;
+                result = result.and(withdrawn.map(drop));
+            }
+        }
+        result
+    }
+
+    async fn look(&self, plan: &Plan) -> Result<Look, Error> {
+        match &self.driver {
+            Driver::Iptables(driver) => driver.look(plan).await,
+            Driver::Nftables(driver) => driver.look(plan).await,
+        }
+    }
+}
