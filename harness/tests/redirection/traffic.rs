@@ -1,5 +1,7 @@
 //! What becomes of connections.
 
+use std::io::{BufRead, BufReader};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use linkerd_harness_core::config::Mode;
@@ -211,22 +213,20 @@ pub(crate) fn both_families_come_and_go_together(mode: Mode) {
     assert_eq!(cleanup(vm).len(), 1);
 }
 
-/// Connections that both plans redirect go to the proxy, those that both exempt do not, at every moment in between.
+/// Connections that all plans redirect go to the proxy, those that all exempt do not, at every moment in between.
 pub(crate) fn nobody_goes_astray_while_the_plan_changes(mode: Mode) {
     const ROUNDS: usize = 40;
     let net = mk_net();
     let Net { peer, vm, .. } = &net;
-    let plan = |ports: &str| {
+    // Large sets, so that there is time between the first and the last element of a change, and different ones, so that
+    // each change makes and deletes some.
+    let plans = [1, 2, 3].map(|step| {
         let mut redirect = mk_redirect(false);
-        redirect.inbound_ignore = ports.split(',').map(|port| port.parse().unwrap()).collect();
+        let others = (0..500).map(|n| (10_000 + n * (step + 1)).to_string());
+        let ports = others.chain(["4567".to_owned()]);
+        redirect.inbound_ignore = ports.map(|port| port.parse().unwrap()).collect();
         mk_plan_of(&redirect)
-    };
-    // Different sets, so that each change makes and deletes some.
-    let plans = [
-        plan("4567,6000,6002"),
-        plan("4567,6000"),
-        plan("4000-5000,6000"),
-    ];
+    });
     apply(vm, mode, &plans[0]);
     let mut through = peer.connect_as(0, "10.77.0.1:80").unwrap();
     let over = AtomicBool::new(false);
@@ -234,17 +234,19 @@ pub(crate) fn nobody_goes_astray_while_the_plan_changes(mode: Mode) {
         let asking = |to: &'static str, who: &'static str| {
             let over = &over;
             scope.spawn(move || {
-                let mut astray = vec![];
-                let mut asked = 0;
-                while !over.load(Ordering::Relaxed) {
-                    astray.extend(Some(peer.ask(to)).filter(|answer| answer != who));
-                    asked += 1;
-                }
-                assert!(asked > 10, "only {asked} connections were made");
-                astray
+                peer.inside(|| {
+                    let (mut astray, mut asked) = (vec![], 0);
+                    while !over.load(Ordering::Relaxed) {
+                        astray.extend(Some(ask(to)).filter(|answer| answer.trim_end() != who));
+                        asked += 1;
+                    }
+                    assert!(asked > 10, "only {asked} connections were made");
+                    astray
+                })
             })
         };
         let asking = [
+            asking("10.77.0.1:4567", "ignored 10.77.0.1:4567"),
             asking("10.77.0.1:4567", "ignored 10.77.0.1:4567"),
             asking("10.77.0.1:4567", "ignored 10.77.0.1:4567"),
             asking("10.77.0.1:80", "inbound 10.77.0.1:80"),
@@ -257,4 +259,12 @@ pub(crate) fn nobody_goes_astray_while_the_plan_changes(mode: Mode) {
     });
     assert_eq!(astray, [""; 0]);
     assert!(through.echoes(), "what was open stays open");
+}
+
+/// Who answers, or why nobody does.
+fn ask(to: &str) -> String {
+    let mut greeting = String::new();
+    let read =
+        TcpStream::connect(to).and_then(|stream| BufReader::new(stream).read_line(&mut greeting));
+    read.map_or_else(|error| error.to_string(), |_| greeting)
 }
