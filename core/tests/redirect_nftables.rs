@@ -113,6 +113,23 @@ fn drift_is_named() {
     assert!(drifts(&plan, &flushed).contains(&Drift::JumpMissing(Chain::Redirect)));
 }
 
+/// Who may make such a name owns the packet filter already, but must not get a line into what root gives to `nft`.
+#[test]
+fn names_that_are_none_never_get_into_a_transaction() {
+    let plan = mk_plan("22", false);
+    let listing = listed(&plan).replace(
+        "\tchain output {",
+        "\tchain a; flush ruleset {\n\t\taccept\n\t}\n\n\tchain output {",
+    );
+    let all =
+        nftables::apply(&plan, Some(&listing)).concat() + &nftables::withdrawal(&listing).unwrap();
+    assert!(!all.contains("ruleset"), "{all}");
+    assert!(
+        all.starts_with("delete table"),
+        "the whole table is made anew: {all}"
+    );
+}
+
 #[test]
 fn other_tables_are_nothing_of_ours() {
     let plan = mk_plan("22", false);

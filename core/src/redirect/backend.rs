@@ -69,7 +69,7 @@ pub enum NoBackend {
     NoProgram,
     /// There are programs, but none works.
     #[error(
-        "neither iptables nor nft works here: the kernel has no support for table nat, or CAP_NET_ADMIN and CAP_NET_RAW are missing"
+        "no iptables program works here, and nft does not either: the kernel has no support for table nat, or CAP_NET_ADMIN and CAP_NET_RAW are missing"
     )]
     Unusable,
     /// The configured one has no program.

@@ -6,6 +6,8 @@
 
 mod fill;
 mod group;
+mod hook;
+mod rule;
 mod set;
 mod table;
 
@@ -165,7 +167,7 @@ fn rules_drift(chain: Chain, wanted: &Table, live: &Table) -> Option<Drift> {
         return Some(Drift::ChainMissing(chain));
     };
     let wanted = wanted.chain(name(chain))?;
-    let lacks = |rules: &[table::Rule], rule: &table::Rule| !rules.iter().any(|r| r.same(rule));
+    let lacks = |rules: &[rule::Rule], rule: &rule::Rule| !rules.iter().any(|r| r.same(rule));
     let missing = wanted.rules.iter().filter(|rule| lacks(&live.rules, rule));
     let unwanted = live.rules.iter().filter(|rule| lacks(&wanted.rules, rule));
     (!wanted.same_rules(live)).then(|| Drift::RulesDiffer {

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use linkerd_harness_core::redirect::{Family, Plan, State};
-use tracing::warn;
+use tracing::{debug, warn};
 
 #[derive(Debug, Default)]
 pub(super) struct Dialect(Mutex<BTreeMap<Option<Family>, Known>>);
@@ -32,9 +32,9 @@ impl Dialect {
     pub(super) fn learn(&self, family: Option<Family>, plan: &Plan, print: Option<String>) {
         if let Some(print) = &print {
             warn!(
-                %print,
                 "the firewall program prints our rules in other words than we know; they are compared with what it prints"
             );
+            debug!(?print, "our rules as the firewall program prints them");
         }
         let plan = plan.clone();
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);

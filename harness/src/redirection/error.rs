@@ -162,6 +162,38 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn what_nft_says_is_known_too() {
+        let error = |stderr: &str| Error::Table {
+            doing: "apply",
+            source: CommandError::Failed {
+                command: "nft -f -".to_owned(),
+                status: ExitStatus::from_raw(256),
+                stderr: stderr.to_owned(),
+            },
+        };
+        // A kernel before 5.2 knows no such type of chain.
+        for stderr in [
+            "/dev/stdin:4:8-17: Error: Could not process rule: No such file or directory; chain prerouting {",
+            "Error: Could not process rule: Operation not supported",
+        ] {
+            let said = error(stderr).in_full();
+            assert!(
+                said.starts_with("cannot apply nftables' table inet linkerd_proxy_harness: "),
+                "{said}"
+            );
+            assert!(
+                said.contains("Linux 5.2") && said.contains("IPTablesMode `auto`"),
+                "{said}"
+            );
+        }
+        let said = error("Operation not permitted (you must be root); netlink: Error: cache initialization failed: Operation not permitted").in_full();
+        assert!(
+            said.contains("CAP_NET_ADMIN and CAP_NET_RAW are needed"),
+            "{said}"
+        );
+    }
+
     /// What iptables 1.8.9 says.
     #[test]
     fn common_reasons_are_known() {

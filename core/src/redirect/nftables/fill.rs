@@ -3,8 +3,10 @@
 use std::fmt::Write as _;
 
 use super::group::{groups, jump};
+use super::hook::Hook;
+use super::rule::Rule;
 use super::set::Set;
-use super::table::{Chain, Hook, Rule, Table};
+use super::table::{Chain, Table};
 use super::{PRIORITY, TABLE, base_name, name, removal};
 use crate::redirect::plan::Plan;
 use crate::redirect::rule::{self, Family};

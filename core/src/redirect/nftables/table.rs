@@ -4,13 +4,11 @@
 //! cannot stop a removal.
 
 use std::fmt;
-use std::net::IpAddr;
-
-use ipnet::IpNet;
 
 use super::TABLE;
+use super::hook::Hook;
+use super::rule::Rule;
 use super::set::Set;
-use crate::redirect::dump::{Matched, words};
 
 /// `Display` is its definition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,28 +25,6 @@ pub(super) struct Chain {
     /// Only a base chain has one.
     pub(super) hook: Option<Hook>,
     pub(super) rules: Vec<Rule>,
-}
-
-/// Where the kernel calls a base chain.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Hook {
-    /// `nat`.
-    pub(super) kind: String,
-    /// `prerouting`, `output`.
-    pub(super) name: String,
-    /// A number; other text where it could not be told.
-    pub(super) priority: String,
-    pub(super) policy: String,
-}
-
-/// One rule. Its counter is kept beside it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Rule {
-    /// As printed, without the counter's values.
-    text: String,
-    /// The same word by word, addresses in one form. Two rules with equal words are the same rule.
-    words: Vec<String>,
-    pub(super) matched: Matched,
 }
 
 /// Where the parser is.
@@ -85,14 +61,14 @@ impl Table {
                 (None, "}") => inside = false,
                 (None, _) => {
                     match opens(line).map(|what| what.split_once(' ').unwrap_or((what, ""))) {
-                        Some(("set", name)) => {
+                        Some(("set", name)) if is_name(name) => {
                             let set = Set {
                                 name: name.to_owned(),
                                 ..Set::default()
                             };
                             block = Some(Block::Set(set, vec![]));
                         }
-                        Some(("chain", name)) => {
+                        Some(("chain", name)) if is_name(name) => {
                             let chain = Chain {
                                 name: name.to_owned(),
                                 ..Chain::default()
@@ -220,120 +196,10 @@ impl fmt::Display for Chain {
     }
 }
 
-// === impl Hook ===
-
-impl Hook {
-    /// `type nat hook prerouting priority dstnat - 1; policy accept;`
-    fn parse(line: &str) -> Option<Self> {
-        let mut parts = line.split(';').map(str::trim);
-        let words: Vec<&str> = parts.next()?.split_whitespace().collect();
-        let ["type", kind, "hook", name, rest @ ..] = words.as_slice() else {
-            return None;
-        };
-        // A device may stand in between.
-        let at = rest.iter().position(|word| *word == "priority")?;
-        let (device, priority) = rest.split_at(at);
-        let policy = parts.find_map(|part| part.strip_prefix("policy "));
-        Some(Self {
-            kind: (*kind).to_owned(),
-            name: [&[*name], device].concat().join(" "),
-            priority: number(priority.get(1..)?),
-            policy: policy.unwrap_or("accept").to_owned(),
-        })
-    }
-}
-
-impl fmt::Display for Hook {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            kind,
-            name,
-            priority,
-            policy,
-        } = self;
-        write!(
-            f,
-            "type {kind} hook {name} priority {priority}; policy {policy};"
-        )
-    }
-}
-
-/// The number of `-101`, `dstnat`, `dstnat - 1`; the text itself when it is none of these.
-fn number(priority: &[&str]) -> String {
-    let value = |word: &str| match word {
-        "raw" => Some(-300),
-        "mangle" => Some(-150),
-        "dstnat" => Some(-100),
-        "filter" => Some(0),
-        "security" => Some(50),
-        "srcnat" => Some(100),
-        number => number.parse::<i32>().ok(),
-    };
-    let number = match priority {
-        [base] => value(base),
-        [base, "-", less] => value(base)
-            .zip(value(less))
-            .and_then(|(a, b)| a.checked_sub(b)),
-        [base, "+", more] => value(base)
-            .zip(value(more))
-            .and_then(|(a, b)| a.checked_add(b)),
-        _ => None,
-    };
-    number.map_or_else(|| priority.join(" "), |number| number.to_string())
-}
-
-// === impl Rule ===
-
-impl Rule {
-    pub(super) fn parse(line: &str) -> Self {
-        let mut all = words(line);
-        let mut text = line.to_owned();
-        let mut matched = Matched::default();
-        let counter = all
-            .windows(5)
-            .position(|run| run[0] == "counter" && run[1] == "packets" && run[3] == "bytes");
-        if let Some(at) = counter {
-            let values: Vec<String> = all.drain(at + 1..at + 5).collect();
-            text = text.replacen(&format!("counter {}", values.join(" ")), "counter", 1);
-            matched = Matched {
-                packets: values[1].parse().unwrap_or_default(),
-                bytes: values[3].parse().unwrap_or_default(),
-            };
-        }
-        Self {
-            text,
-            words: all.into_iter().map(one_form).collect(),
-            matched,
-        }
-    }
-
-    pub(super) fn same(&self, other: &Self) -> bool {
-        self.words == other.words
-    }
-
-    /// What its comment says.
-    pub(super) fn comment(&self) -> Option<&str> {
-        let comment = self.words.windows(2).find(|pair| pair[0] == "comment")?;
-        comment.last().map(String::as_str)
-    }
-
-    pub(super) fn leads_to(&self, chain: &str) -> bool {
-        let leads =
-            |pair: &[String]| matches!(pair[0].as_str(), "jump" | "goto") && pair[1] == chain;
-        self.words.windows(2).any(leads)
-    }
-}
-
-/// An address can be written in many ways.
-fn one_form(word: String) -> String {
-    if let Ok(ip) = word.parse::<IpAddr>() {
-        return ip.to_string();
-    }
-    match word.parse::<IpNet>() {
-        Ok(net) if net.prefix_len() == net.max_prefix_len() => net.addr().to_string(),
-        Ok(net) => net.trunc().to_string(),
-        Err(_) => word,
-    }
+/// Whether `nft` takes it as a name, whoever made it. Only such names get into our transactions.
+fn is_name(text: &str) -> bool {
+    let of_a_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/');
+    text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && text.chars().all(of_a_name)
 }
 
 /// What a line that ends in `{` opens; a handle may follow as a comment.
