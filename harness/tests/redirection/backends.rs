@@ -27,6 +27,7 @@ on_all_backends!(
     traffic::connections_that_were_open_before_the_first_rule_carry_on,
     traffic::outbound_can_be_left_out_and_comes_back,
     traffic::subnets_and_ports_limit_what_is_redirected,
+    traffic::each_rule_counts_the_connections_that_it_matched,
     traffic::both_families_come_and_go_together,
     foreign::rules_of_others_are_byte_equal_after_removal,
     foreign::a_crash_leaves_nothing_that_cleanup_needs_memory_for,

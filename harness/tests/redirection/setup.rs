@@ -5,7 +5,7 @@ use std::path::Path;
 use linkerd_harness::redirection::{self, Firewall, Host};
 use linkerd_harness_core::config::{FailurePolicy, Mode, Redirect};
 use linkerd_harness_core::redirect::nftables::TABLE;
-use linkerd_harness_core::redirect::{GuardRail, Plan, ProxyPorts, SshdFound, State};
+use linkerd_harness_core::redirect::{GuardRail, Look, Plan, ProxyPorts, SshdFound, State};
 
 use crate::backends::name;
 use crate::netns::Namespace;
@@ -33,7 +33,7 @@ pub(crate) fn mk_plan_of(redirect: &Redirect) -> Plan {
     let ports = ProxyPorts {
         inbound: 4143,
         outbound: 4140,
-        outbound_v6: 4140,
+        outbound_v6: 4150,
         admin: vec![4190, 4191, 4192],
     };
     let guard = [
@@ -64,11 +64,15 @@ pub(crate) fn prepare_connections(vm: &Namespace, mode: Mode) {
     });
 }
 
-pub(crate) fn state(vm: &Namespace, mode: Mode, plan: &Plan) -> State {
+pub(crate) fn look(vm: &Namespace, mode: Mode, plan: &Plan) -> Look {
     vm.block_on(async {
         let (firewall, _) = Host::open(mode, Path::new(RUN_DIR)).await.unwrap();
-        firewall.look(plan).await.unwrap().state
+        firewall.look(plan).await.unwrap()
     })
+}
+
+pub(crate) fn state(vm: &Namespace, mode: Mode, plan: &Plan) -> State {
+    look(vm, mode, plan).state
 }
 
 /// All rules, without dates and counters, in the words of the backend's own program.

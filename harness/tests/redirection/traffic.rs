@@ -5,13 +5,13 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use linkerd_harness_core::config::Mode;
-use linkerd_harness_core::redirect::State;
+use linkerd_harness_core::redirect::{Chain, State};
 
 use crate::backends::removed;
 use crate::netns::Net;
 use crate::setup::{
-    PROXY, apply, cleanup, listing, mk_plan, mk_plan_of, mk_redirect, prepare_connections, state,
-    withdraw,
+    PROXY, apply, cleanup, listing, look, mk_plan, mk_plan_of, mk_redirect, prepare_connections,
+    state, withdraw,
 };
 
 fn mk_net() -> Net {
@@ -23,6 +23,7 @@ fn mk_net() -> Net {
         (4191, "admin"),
         (4143, "inbound"),
         (4140, "outbound"),
+        (4150, "outbound of IPv6"),
     ] {
         net.vm.serve(port, label);
     }
@@ -192,6 +193,34 @@ pub(crate) fn subnets_and_ports_limit_what_is_redirected(mode: Mode) {
     assert_eq!(vm.ask("10.78.0.2:80"), "outbound 10.78.0.2:80");
 }
 
+pub(crate) fn each_rule_counts_the_connections_that_it_matched(mode: Mode) {
+    let net = mk_net();
+    let Net { peer, vm, .. } = &net;
+    apply(vm, mode, &mk_plan());
+    for to in ["10.77.0.1:80", "10.77.0.1:81", "10.77.0.1:22"] {
+        peer.ask(to);
+    }
+    let rules = look(vm, mode, &mk_plan()).rules;
+    let counted = |purpose: &str| {
+        let mut found = rules.iter().filter(|rule| rule.purpose == purpose);
+        let (rule, more) = (found.next().unwrap(), found.next());
+        assert_eq!(more, None);
+        (rule.chain, rule.matched.packets)
+    };
+    for (purpose, connections) in [
+        ("install-proxy-init-prerouting", 3),
+        ("ignore-sshd-port-22", 1),
+        ("redirect-all-incoming-to-proxy-port", 2),
+    ] {
+        assert_eq!(
+            counted(purpose),
+            (Chain::Redirect, connections),
+            "{purpose} in {rules:#?}"
+        );
+    }
+    assert_eq!(counted("ignore-loopback"), (Chain::Output, 0));
+}
+
 pub(crate) fn both_families_come_and_go_together(mode: Mode) {
     let net = mk_net();
     let Net { peer, vm, .. } = &net;
@@ -199,9 +228,10 @@ pub(crate) fn both_families_come_and_go_together(mode: Mode) {
     apply(vm, mode, &both);
     assert_eq!(state(vm, mode, &both), State::Applied);
     assert_eq!(peer.ask("[fd77::1]:80"), "inbound [fd77::1]:80");
-    assert_eq!(vm.ask("[fd77::2]:80"), "outbound [fd77::2]:80");
+    assert_eq!(vm.ask("[fd77::2]:80"), "outbound of IPv6 [fd77::2]:80");
     assert_eq!(peer.ask("[fd77::1]:22"), "sshd [fd77::1]:22");
     assert_eq!(vm.ask("[::1]:80"), "app [::1]:80");
+    assert_eq!(vm.ask_as(PROXY, "[fd77::2]:80"), "peer [fd77::2]:80");
     assert_eq!(peer.ask("10.77.0.1:80"), "inbound 10.77.0.1:80");
     apply(vm, mode, &mk_plan());
     assert_eq!(
