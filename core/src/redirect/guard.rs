@@ -4,9 +4,11 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use serde::{Deserialize, Serialize};
 
-/// One exemption and why it is there. `Display` is the reason, for people.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// One exemption and why it is there. `Display` is the reason, for people; in JSON an object with one key, the kind.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum GuardRail {
     /// Inbound: a port of this host's SSH server.
     Sshd {
@@ -35,7 +37,8 @@ pub enum GuardRail {
 }
 
 /// How a port of the SSH server was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum SshdFound {
     /// A process of the SSH server listens on it.
     Listening,
@@ -96,5 +99,44 @@ impl fmt::Display for SshdFound {
             Self::Configured => "it is configured for it",
             Self::Assumed => "assumed, none was found",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_says_itself_in_json_and_comes_back() {
+        let endpoint: SocketAddr = "[2001:db8::1]:8081".parse().unwrap();
+        let rails = [
+            GuardRail::Sshd {
+                port: 22,
+                found: SshdFound::SocketUnit,
+            },
+            GuardRail::SshSession {
+                peer: endpoint.ip(),
+                port: 2222,
+            },
+            GuardRail::AdminPort(4191),
+            GuardRail::ControlPlane(endpoint),
+            GuardRail::SpireServer(endpoint),
+        ];
+        for rail in rails.into_iter().chain(GuardRail::metadata()) {
+            let json = serde_json::to_string(&rail).unwrap();
+            assert_eq!(
+                serde_json::from_str::<GuardRail>(&json).unwrap(),
+                rail,
+                "{json}"
+            );
+        }
+        let sshd = GuardRail::Sshd {
+            port: 22,
+            found: SshdFound::SocketUnit,
+        };
+        assert_eq!(
+            serde_json::to_string(&sshd).unwrap(),
+            r#"{"sshd":{"port":22,"found":"socket-unit"}}"#
+        );
     }
 }
