@@ -5,6 +5,7 @@
 pub mod assignment;
 pub mod config;
 pub mod health;
+pub mod host;
 pub mod names;
 pub mod probe;
 pub mod proxy_env;
