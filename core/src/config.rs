@@ -126,7 +126,7 @@ pub struct Redirect {
     pub ipv6: bool,
     /// `IPTablesMode`: `auto`, `nft`, `legacy`, `nftables`.
     pub mode: Mode,
-    /// `FailurePolicy`: what becomes of the host's traffic when the proxy cannot serve. `open`.
+    /// `FailurePolicy`: what becomes of the host's traffic when the proxy cannot serve. `open` or `closed`.
     pub failure_policy: FailurePolicy,
 }
 
@@ -150,6 +150,8 @@ pub enum FailurePolicy {
     /// The host keeps its network, un-meshed.
     #[default]
     Open,
+    /// New connections are refused, but for the guard rails. Redirected from before the daemon starts to a clean stop.
+    Closed,
 }
 
 /// The resolver.

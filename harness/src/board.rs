@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use linkerd_harness_core::assignment::Assignment;
-use linkerd_harness_core::config::Config;
+use linkerd_harness_core::config::{Config, FailurePolicy};
 use linkerd_harness_core::health::Health;
 use linkerd_harness_core::status::{Component, State, Status};
 use tokio::sync::watch;
@@ -79,10 +79,29 @@ impl Watched {
                 Decision::Hold(why) if matches!(proxy, proxy::State::Stopped) => why,
                 _ => proxy.report(),
             },
-            redirection: self.rules.borrow_and_update().clone(),
+            redirection: {
+                let rules = self.rules.borrow_and_update().clone();
+                held_closed(self.config.redirect.failure_policy, rules, &proxy)
+            },
             health: health::report(&self.health.borrow_and_update()),
         }
     }
+}
+
+/// Rules that are in place are no good news while the proxy behind them cannot serve: what `closed` does to the host.
+fn held_closed(policy: FailurePolicy, rules: Report, proxy: &proxy::State) -> Report {
+    if policy == FailurePolicy::Open || rules.state != State::Ok || proxy.serves_outbound() {
+        return rules;
+    }
+    let who = if proxy.serves() {
+        "new outbound connections wait until the proxy reaches the mesh's policy API"
+    } else {
+        "new connections are refused until the proxy serves"
+    };
+    let message = format!(
+        "FailurePolicy is closed: {who}; to open this host: systemctl stop linkerd-proxy-harness"
+    );
+    Report::new(State::Degraded, "HeldClosed", message)
 }
 
 /// The page before anything is known.
@@ -163,6 +182,35 @@ mod tests {
             redirection: report(State::Ok),
             health: report(State::Ok),
         }
+    }
+
+    #[test]
+    fn rules_without_a_proxy_behind_them_are_told_as_what_they_do() {
+        let rules = || Report::new(State::Ok, "Applied", "rules are in place");
+        let stopped = proxy::State::Stopped;
+        let serving = |control_plane| proxy::State::Serving {
+            pid: 1,
+            since: SystemTime::UNIX_EPOCH,
+            control_plane,
+            unseen: false,
+            version: None,
+        };
+        let told = |policy, proxy: &proxy::State| held_closed(policy, rules(), proxy);
+        let refused = told(FailurePolicy::Closed, &stopped);
+        assert_eq!(
+            (refused.state, refused.reason),
+            (State::Degraded, "HeldClosed")
+        );
+        assert!(refused.message.contains("new connections are refused"));
+        let waits = told(FailurePolicy::Closed, &serving(false));
+        assert!(waits.message.contains("outbound connections wait"));
+        assert_eq!(told(FailurePolicy::Closed, &serving(true)), rules());
+        assert_eq!(told(FailurePolicy::Open, &stopped), rules());
+        let failed = Report::new(State::Failed, "ApplyFailed", "");
+        assert_eq!(
+            held_closed(FailurePolicy::Closed, failed.clone(), &stopped),
+            failed
+        );
     }
 
     #[test]

@@ -1,19 +1,20 @@
 //! Whether this host's traffic goes through the proxy now, and which.
 //!
-//! `FailurePolicy: open`, the only one so far: rules only while the proxy serves. While it does not reach the policy API,
-//! without which every new outbound connection hangs in it, only inbound traffic is redirected.
+//! `FailurePolicy: open`: rules only while the proxy serves. While it does not reach the policy API, without which every
+//! new outbound connection hangs in it, only inbound traffic is redirected. `closed`: all of it, whatever the proxy does,
+//! until the daemon is stopped.
 
-use std::net::SocketAddr;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use linkerd_harness_core::config::Config;
+use linkerd_harness_core::config::{Config, FailurePolicy};
 use linkerd_harness_core::redirect::{GuardRail, Plan, ProxyPorts};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
-use crate::{proxy, registration};
+use crate::proxy;
 
 /// How long the control plane may be unreached before the host gets its network back. Connections of the last seconds go
 /// on without it, and a control plane that restarts is back sooner.
@@ -26,12 +27,10 @@ pub struct Inputs {
     pub config: Arc<Config>,
     /// The proxy's user.
     pub user_id: u32,
-    /// Exemptions found on this host before anything is redirected.
-    pub guard_rails: Vec<GuardRail>,
+    /// What is left alone on this host.
+    pub rails: watch::Receiver<BTreeSet<GuardRail>>,
     /// What the proxy does.
     pub proxy: watch::Receiver<proxy::State>,
-    /// The session with autoregistration, whose address is left alone.
-    pub registration: watch::Receiver<registration::State>,
     /// Set once, when the daemon stops.
     pub stopping: watch::Receiver<bool>,
 }
@@ -39,7 +38,9 @@ pub struct Inputs {
 /// Decides anew at each change.
 pub async fn decide(mut inputs: Inputs, plans: watch::Sender<Option<Arc<Plan>>>) {
     let mut away_since: Option<Instant> = None;
+    let policy = inputs.config.redirect.failure_policy;
     let mut held = Extent::Nothing;
+    let mut served = false;
     loop {
         let state = inputs.proxy.borrow_and_update().clone();
         away_since = if state.serves() && !state.serves_outbound() {
@@ -49,23 +50,24 @@ pub async fn decide(mut inputs: Inputs, plans: watch::Sender<Option<Arc<Plan>>>)
         };
         let stopping = *inputs.stopping.borrow_and_update();
         let grace_over = away_since.is_some_and(|since| since.elapsed() >= CONTROL_PLANE_GRACE);
-        let next = extent(stopping, held, &state, grace_over);
-        let controller = inputs.registration.borrow_and_update().peer;
-        let all = plan(
-            &inputs.config,
-            inputs.user_id,
-            &inputs.guard_rails,
-            controller,
-        );
+        let next = match policy {
+            FailurePolicy::Open => extent(stopping, held, &state, grace_over),
+            FailurePolicy::Closed if stopping => Extent::Nothing,
+            FailurePolicy::Closed => Extent::Both,
+        };
+        let rails = inputs.rails.borrow_and_update().clone();
+        let all = plan(&inputs.config, inputs.user_id, &rails);
         let plan = match next {
             Extent::Nothing => None,
             Extent::Inbound => Some(Arc::new(all.inbound_only())),
             Extent::Both => Some(Arc::new(all)),
         };
-        if next != held {
-            say(held, next, stopping);
-            held = next;
+        match policy {
+            FailurePolicy::Open if next != held => say(held, next, stopping),
+            FailurePolicy::Closed if state.serves() != served => say_closed(served, stopping),
+            _ => {}
         }
+        (held, served) = (next, state.serves());
         plans.send_if_modified(|held| {
             let changed = *held != plan;
             *held = plan;
@@ -79,7 +81,7 @@ pub async fn decide(mut inputs: Inputs, plans: watch::Sender<Option<Arc<Plan>>>)
         };
         tokio::select! {
             changed = inputs.proxy.changed() => if changed.is_err() { return },
-            changed = inputs.registration.changed() => if changed.is_err() { return },
+            changed = inputs.rails.changed() => if changed.is_err() { return },
             changed = inputs.stopping.changed() => if changed.is_err() { return },
             () = grace => {}
         }
@@ -123,18 +125,25 @@ fn say(held: Extent, next: Extent, stopping: bool) {
     }
 }
 
-/// What is redirected when anything is. `controller` is where autoregistration was reached last.
-pub fn plan(
-    config: &Config,
-    user_id: u32,
-    found: &[GuardRail],
-    controller: Option<SocketAddr>,
-) -> Plan {
-    let found = found
-        .iter()
-        .cloned()
-        .chain(controller.map(GuardRail::ControlPlane));
-    Plan::new(&config.redirect, ProxyPorts::of(config), user_id, found)
+fn say_closed(served: bool, stopping: bool) {
+    match served {
+        false => info!("the proxy serves: new connections get through"),
+        true if stopping => {}
+        true => warn!(
+            "the proxy cannot serve: new connections are refused until it can (FailurePolicy closed)"
+        ),
+    }
+}
+
+/// What is redirected when anything is.
+pub fn plan(config: &Config, user_id: u32, rails: &BTreeSet<GuardRail>) -> Plan {
+    let ports = ProxyPorts::of(config);
+    Plan::new(&config.redirect, ports, user_id, rails.iter().cloned())
+}
+
+/// What is redirected before anything was decided: where the host is closed, what it is closed with.
+pub fn at_start(plan: Plan) -> Option<Arc<Plan>> {
+    plan.is_held().then(|| Arc::new(plan))
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ pub mod tasks;
 use std::sync::Arc;
 
 use anyhow::Context;
-use linkerd_harness_core::config::Config;
+use linkerd_harness_core::config::{Config, FailurePolicy};
 use linkerd_harness_core::health::{Health, State as HealthState};
 use linkerd_harness_core::status;
 use tokio::sync::watch;
@@ -61,8 +61,8 @@ pub async fn run(config: Config, paths: Paths) -> anyhow::Result<()> {
         warn!("{warning}");
     }
 
-    let guard_rails = redirection::guard_rails(&paths.runtime);
-    let plan = interception::plan(&config, user_id, &guard_rails, None);
+    let rails = redirection::rails::at_start(&config, &paths.runtime);
+    let plan = interception::plan(&config, user_id, &rails);
     if let Err(error) = firewall.prepare_connections(&plan).await {
         // The first rules may then cut connections that are open now. Whoever applies them says what is wrong.
         warn!(
@@ -82,7 +82,8 @@ pub async fn run(config: Config, paths: Paths) -> anyhow::Result<()> {
         "",
     )));
     let (proxy_is, proxy) = watch::channel(proxy::State::Stopped);
-    let (plan_is, plan) = watch::channel(None);
+    let (rails_are, rails) = watch::channel(rails);
+    let (plan_is, plan) = watch::channel(interception::at_start(plan));
     let (rules_are, rules) = watch::channel(redirection::Redirection::default());
     let (rules_report_is, rules_report) = watch::channel(redirection::report::starting());
     let (rules_view_is, rules_view) = watch::channel(None);
@@ -130,14 +131,24 @@ pub async fn run(config: Config, paths: Paths) -> anyhow::Result<()> {
         proxy::supervise(Arc::clone(&config), launch, proxy_is),
     );
     tasks.spawn(
+        "guard rails",
+        redirection::rails::supervise(
+            redirection::rails::Inputs {
+                config: Arc::clone(&config),
+                run_dir: paths.runtime.clone(),
+                registration: registration.clone(),
+            },
+            rails_are,
+        ),
+    );
+    tasks.spawn(
         "interception",
         interception::decide(
             interception::Inputs {
                 config: Arc::clone(&config),
                 user_id,
-                guard_rails,
+                rails,
                 proxy: proxy.clone(),
-                registration: registration.clone(),
                 stopping: orders.stop_redirecting.subscribe(),
             },
             plan_is,
@@ -193,9 +204,16 @@ pub async fn prepare(config: Option<&Config>, paths: &Paths) -> Vec<String> {
     let Some(config) = config else {
         return Vec::new();
     };
-    let mut problems = redirection::prepare(&config.redirect, &paths.runtime, paths::proxy_group())
+    let api = &config.identity.spire_socket;
+    let group = paths::proxy_group();
+    let mut problems = redirection::prepare(&config.redirect, api, &paths.runtime, group)
         .await
         .problems;
+    if config.redirect.failure_policy == FailurePolicy::Closed
+        && let Err(error) = hold(config, paths).await
+    {
+        problems.push(format!("cannot close this host: {error:#}"));
+    }
     if let Err(error) = registration::instance::prepare(&paths.runtime) {
         problems.push(format!(
             "cannot leave this machine's id in `{}`: {error}",
@@ -203,4 +221,13 @@ pub async fn prepare(config: Option<&Config>, paths: &Paths) -> Vec<String> {
         ));
     }
     problems
+}
+
+/// Redirects before there is a proxy.
+async fn hold(config: &Config, paths: &Paths) -> anyhow::Result<()> {
+    let user_id = paths::proxy_user(config.proxy.user_id)?;
+    let rails = redirection::rails::at_start(config, &paths.runtime);
+    let plan = interception::plan(config, user_id, &rails);
+    redirection::hold(&plan, config.redirect.mode, &paths.runtime).await?;
+    Ok(())
 }

@@ -28,9 +28,15 @@ struct Arguments {
 enum Command {
     /// The daemon. Started by systemd: `systemctl start linkerd-proxy-harness`.
     Run,
-    /// As root, before the daemon: kernel modules, the xtables lock, ports of sshd, stale rules.
-    Prepare,
+    /// As root, before the daemon: kernel modules, the xtables lock, guard rails, stale rules.
+    Prepare {
+        /// Only looks for the guard rails again: SSH servers and sessions, the SPIRE agent's server.
+        #[arg(long)]
+        only_guard_rails: bool,
+    },
     /// Removes every rule of ours from this host. Needs no configuration and no memory.
+    ///
+    /// As `ExecStopPost=` of the unit it leaves them after a bad end when the policy is `closed`.
     Cleanup,
 }
 
@@ -62,10 +68,14 @@ fn main() -> ExitCode {
             }
             Err(problem) => complain(&problem, ExitCode::from(CONFIG)),
         },
-        Command::Prepare => {
-            runtime.block_on(prepare(load(&arguments.config).ok().as_ref(), &paths))
+        Command::Prepare { only_guard_rails } => {
+            let config = load(&arguments.config).ok();
+            runtime.block_on(prepare(config.as_ref(), &paths, only_guard_rails))
         }
-        Command::Cleanup => runtime.block_on(cleanup(&paths)),
+        Command::Cleanup => {
+            let result = std::env::var("SERVICE_RESULT").ok();
+            runtime.block_on(cleanup(&paths, result.as_deref()))
+        }
     };
     // A name that is being resolved would keep us for as long as the resolver waits.
     runtime.shutdown_background();
@@ -83,14 +93,29 @@ async fn run(config: Config, paths: Paths) -> ExitCode {
 }
 
 /// Always a success: the daemon itself says what it cannot do without, also of its configuration.
-async fn prepare(config: Option<&Config>, paths: &Paths) -> ExitCode {
-    for problem in linkerd_harness::prepare(config, paths).await {
+async fn prepare(config: Option<&Config>, paths: &Paths, only_guard_rails: bool) -> ExitCode {
+    let problems = match config {
+        Some(config) if only_guard_rails => {
+            let api = &config.identity.spire_socket;
+            redirection::look(api, &paths.runtime)
+                .await
+                .into_iter()
+                .collect()
+        }
+        config => linkerd_harness::prepare(config, paths).await,
+    };
+    for problem in problems {
         complain(&problem, ExitCode::SUCCESS);
     }
     ExitCode::SUCCESS
 }
 
-async fn cleanup(paths: &Paths) -> ExitCode {
+async fn cleanup(paths: &Paths, service_result: Option<&str>) -> ExitCode {
+    if redirection::keeps_rules(&paths.runtime, service_result) {
+        let text = "the daemon did not stop cleanly and FailurePolicy is closed: the rules stay, and new connections are \
+                    refused until the proxy serves again; open this host by hand: linkerd-proxy-harness cleanup";
+        return complain(text, ExitCode::SUCCESS);
+    }
     match redirection::cleanup(&paths.runtime).await {
         Ok(removed) => {
             for rules in removed {

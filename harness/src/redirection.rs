@@ -4,22 +4,28 @@
 //! work after it died. What the rules are is decided in [`linkerd_harness_core::redirect`].
 
 mod cleanup;
+mod closed;
 mod dialect;
 mod error;
 mod exec;
+mod found;
 mod host;
 mod iptables;
 mod legacy;
 mod lock;
 mod modules;
+mod names;
 mod nft;
 mod nftables;
 mod observe;
 mod phase;
 mod prepare;
 mod proc_net;
-mod rails;
+mod processes;
+pub mod rails;
 pub(crate) mod run_file;
+mod spire;
+mod ssh_sessions;
 mod sshd;
 mod supervise;
 mod tools;
@@ -29,12 +35,12 @@ use std::future::Future;
 use linkerd_harness_core::redirect::{Look, Plan};
 
 pub use cleanup::{CleanupErrors, Removed, cleanup};
+pub use closed::{hold, keeps_rules};
 pub use error::Error;
 pub use exec::CommandError;
 pub use host::Host;
 pub use phase::{Phase, Redirection, View, report};
-pub use prepare::{Prepared, prepare};
-pub use rails::guard_rails;
+pub use prepare::{Prepared, look, prepare};
 pub use supervise::supervise;
 
 /// One way to put a plan's rules on this host. Each method may be called at any time and again.

@@ -62,7 +62,7 @@ complete -c harnessctl -n "__fish_harnessctl_using_subcommand set-config" -l sub
 complete -c harnessctl -n "__fish_harnessctl_using_subcommand set-config" -l subnets-to-redirect -d 'Outbound destinations that go through the proxy; none means all [key SubnetsToRedirect; default: none]' -r
 complete -c harnessctl -n "__fish_harnessctl_using_subcommand set-config" -l ipv6 -d 'Redirect IPv6 too [key IPv6; default: false]' -r
 complete -c harnessctl -n "__fish_harnessctl_using_subcommand set-config" -l iptables-mode -d 'Firewall backend; auto is the one that the host already uses [key IPTablesMode; default: auto]' -r
-complete -c harnessctl -n "__fish_harnessctl_using_subcommand set-config" -l failure-policy -d 'While the proxy cannot serve, traffic passes un-meshed; nothing else is built yet [key FailurePolicy; default: open]' -r
+complete -c harnessctl -n "__fish_harnessctl_using_subcommand set-config" -l failure-policy -d 'While the proxy cannot serve: open lets traffic pass un-meshed, closed refuses new connections [key FailurePolicy; default: open]' -r
 complete -c harnessctl -n "__fish_harnessctl_using_subcommand set-config" -l admin-address -d 'Where the harness serves /live, /ready, /metrics and /status [key AdminAddress; default: 127.0.0.1:4192]' -r
 complete -c harnessctl -n "__fish_harnessctl_using_subcommand set-config" -l dns-min-ttl -d 'Least time for which the proxy keeps a DNS answer [key Dns.MinTTL; default: 10s]' -r
 complete -c harnessctl -n "__fish_harnessctl_using_subcommand set-config" -l dns-max-ttl -d 'Most time for which the proxy keeps a DNS answer [key Dns.MaxTTL; default: 10m]' -r

@@ -21,7 +21,8 @@ done
 for unit in systemd/*.service; do
     sed "s|/usr/bin/|$root/|; s|^User=.*|User=daemon|; s|^Group=.*|Group=daemon|" "$unit" >"$root/${unit##*/}"
 done
-said=$(systemd-analyze verify --man=no "$root"/*.service 2>&1) || { echo "$said"; exit 1; }
+cp systemd/*.path "$root"
+said=$(systemd-analyze verify --man=no "$root"/*.service "$root"/*.path 2>&1) || { echo "$said"; exit 1; }
 if [ -n "$said" ]; then
     echo "$said"
     exit 1

@@ -261,8 +261,8 @@ fn mode(text: &str) -> Parsed<Mode> {
 fn failure_policy(text: &str) -> Parsed<FailurePolicy> {
     match text {
         "open" => Ok(FailurePolicy::Open),
-        "closed" => Err("is planned but not built yet; use open".to_owned()),
-        _ => Err("is not open".to_owned()),
+        "closed" => Ok(FailurePolicy::Closed),
+        _ => Err("is not open or closed".to_owned()),
     }
 }
 

@@ -67,8 +67,8 @@ keys! {
     IPV6 = Key::new("IPv6", "ipv6", Kind::Bool, Value("false"), "Redirect IPv6 too");
     IPTABLES_MODE = Key::new("IPTablesMode", "iptables-mode", Kind::Choice(&["auto", "nft", "legacy", "nftables"]),
         Value("auto"), "Firewall backend; auto is the one that the host already uses");
-    FAILURE_POLICY = Key::new("FailurePolicy", "failure-policy", Kind::Choice(&["open"]),
-        Value("open"), "While the proxy cannot serve, traffic passes un-meshed; nothing else is built yet");
+    FAILURE_POLICY = Key::new("FailurePolicy", "failure-policy", Kind::Choice(&["open", "closed"]),
+        Value("open"), "While the proxy cannot serve: open lets traffic pass un-meshed, closed refuses new connections");
     ADMIN_ADDRESS = Key::new("AdminAddress", "admin-address", Kind::Address, Value("127.0.0.1:4192"),
         "Where the harness serves /live, /ready, /metrics and /status");
     DNS_MIN_TTL = Key::new("Dns.MinTTL", "dns-min-ttl", Kind::Duration, Value("10s"),

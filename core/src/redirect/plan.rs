@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use super::guard::GuardRail;
 use super::ports::PortSet;
 use super::rule::{Chain, Family};
-use crate::config::{self, Config};
+use crate::config::{self, Config, FailurePolicy};
 use crate::names::PortRange;
 
 /// Where the proxy serves Linkerd's tap. We never enable it; operators know the port as one that is not redirected.
@@ -39,6 +39,7 @@ pub struct Plan {
     pub(super) subnets: Vec<IpNet>,
     pub(super) subnets_ignore: Vec<IpNet>,
     pub(super) guard: Vec<GuardRail>,
+    held: bool,
 }
 
 // === impl ProxyPorts ===
@@ -96,6 +97,7 @@ impl Plan {
 
             subnets: networks(&redirect.subnets_redirect),
             subnets_ignore: networks(&redirect.subnets_ignore),
+            held: redirect.failure_policy == FailurePolicy::Closed,
             proxy,
             guard,
         }
@@ -121,6 +123,11 @@ impl Plan {
         } else {
             &[Family::V4]
         }
+    }
+
+    /// Whether what is there of it stays when the rest cannot be applied (`FailurePolicy: closed`).
+    pub fn is_held(&self) -> bool {
+        self.held
     }
 
     /// Everything that is never redirected, each with its reason as `Display`.

@@ -78,8 +78,12 @@ impl Firewall for Host {
         };
         if let Err(error) = applied {
             // Both families or none: half of a plan would send one family through the proxy and the other around it.
+            // Where nothing may go around it, half is better than none.
             let half = matches!(self.driver, Driver::Iptables(_)) && plan.families().len() > 1;
-            if half && let Err(undo) = self.withdraw().await {
+            if half
+                && !plan.is_held()
+                && let Err(undo) = self.withdraw().await
+            {
                 warn!(error = %undo.in_full(), "rules of one family are left behind");
             }
             return Err(error);

@@ -2,21 +2,20 @@
 
 use std::path::Path;
 
-use linkerd_harness_core::config::Redirect;
+use linkerd_harness_core::config::{FailurePolicy, Redirect};
+use linkerd_harness_core::redirect::Family;
 use linkerd_harness_core::redirect::backend::{Backend, Choice};
-use linkerd_harness_core::redirect::{Family, GuardRail};
 
+use super::found::Found;
 use super::host::Host;
 use super::tools::Tools;
-use super::{Removed, cleanup, legacy, lock, modules, proc_net, rails, sshd};
+use super::{Removed, cleanup, closed, legacy, lock, modules};
 
 /// What was done and found.
 #[derive(Debug)]
 pub struct Prepared {
     /// The backend that the daemon will choose too; `None` when none works, which is then among the problems.
     pub choice: Option<Choice>,
-    /// The ports of the SSH server, left for the daemon.
-    pub ssh: Vec<GuardRail>,
     /// Rules of an earlier start, now gone.
     pub stale: Vec<Removed>,
     /// What could not be done, for people, a line each.
@@ -24,16 +23,26 @@ pub struct Prepared {
 }
 
 /// Prepares the host for a daemon whose group is `group`: removes stale rules, loads modules, shares the xtables lock,
-/// finds the SSH server. `run_dir` is the unit's `RuntimeDirectory`.
+/// finds the guard rails. `api` is the Workload API's socket, `run_dir` the unit's `RuntimeDirectory`. Under
+/// `FailurePolicy: closed` no rule is stale: [`hold`](super::hold) takes over what an earlier daemon left.
 ///
 /// Each step is tried whatever became of the others, and the daemon may start all the same: it can tell better what it
 /// lacks.
-pub async fn prepare(redirect: &Redirect, run_dir: &Path, group: u32) -> Prepared {
+pub async fn prepare(redirect: &Redirect, api: &Path, run_dir: &Path, group: u32) -> Prepared {
     let mut problems = Vec::new();
-    let stale = cleanup(run_dir).await.unwrap_or_else(|errors| {
-        problems.push(format!("cannot remove rules of an earlier start: {errors}"));
-        vec![]
-    });
+    let cannot_write = |error| format!("cannot write into `{}`: {error}", run_dir.display());
+    problems.extend(
+        closed::mark(run_dir, redirect.failure_policy)
+            .err()
+            .map(cannot_write),
+    );
+    let stale = match redirect.failure_policy {
+        FailurePolicy::Open => cleanup(run_dir).await.unwrap_or_else(|errors| {
+            problems.push(format!("cannot remove rules of an earlier start: {errors}"));
+            vec![]
+        }),
+        FailurePolicy::Closed => vec![],
+    };
     let choice = match Host::open(redirect.mode, run_dir).await {
         Ok((_, choice)) => Some(choice),
         Err(error) => {
@@ -53,27 +62,25 @@ pub async fn prepare(redirect: &Redirect, run_dir: &Path, group: u32) -> Prepare
             lock::FILE
         ));
     }
-    let sockets = proc_net::sockets().unwrap_or_else(|error| {
-        problems.push(format!("cannot read the list of TCP sockets: {error}"));
-        vec![]
-    });
-    let ports = sshd::find(&sockets).await;
-    for left in [rails::leave(run_dir, &ports), legacy::leave(run_dir)] {
-        if let Err(error) = left {
-            problems.push(format!(
-                "cannot write into `{}`: {error}",
-                run_dir.display()
-            ));
-        }
-    }
-    let ssh = ports
-        .into_iter()
-        .map(|(port, found)| GuardRail::Sshd { port, found })
-        .collect();
+    problems.extend(look(api, run_dir).await);
+    problems.extend(legacy::leave(run_dir).err().map(cannot_write));
     Prepared {
         choice,
-        ssh,
         stale,
         problems,
     }
+}
+
+/// The part that is done again while the daemon runs: finds the guard rails and leaves them for it. Answers what could not
+/// be done.
+pub async fn look(api: &Path, run_dir: &Path) -> Option<String> {
+    let left = match Found::look(api).await {
+        Ok(found) => found.leave(run_dir),
+        Err(error) => return Some(format!("cannot read the list of TCP sockets: {error}")),
+    };
+    let error = left.err()?;
+    Some(format!(
+        "cannot write into `{}`: {error}",
+        run_dir.display()
+    ))
 }

@@ -1,7 +1,16 @@
-//! The kernel's list of TCP sockets, `/proc/net/tcp` and `/proc/net/tcp6` (`proc_pid_net(5)`). Anybody may read it.
+//! The kernel's lists of sockets, `/proc/net/tcp`, `/proc/net/tcp6` and `/proc/net/unix` (`proc_pid_net(5)`). Anybody may
+//! read them.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+
+const TCP: [&str; 2] = ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"];
+const UNIX: &str = "/proc/thread-self/net/unix";
+
+/// `__SO_ACCEPTCON` among the flags of a Unix socket: it listens.
+const LISTENS: u32 = 1 << 16;
 
 /// One socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,6 +18,8 @@ pub(super) struct Socket {
     pub(super) local: SocketAddr,
     pub(super) remote: SocketAddr,
     pub(super) state: SocketState,
+    /// Who made it.
+    pub(super) uid: u32,
     /// Names the socket in `/proc/<pid>/fd`.
     pub(super) inode: u64,
 }
@@ -24,7 +35,7 @@ pub(super) enum SocketState {
 /// All TCP sockets of both families. A family that the kernel does not have has none.
 pub(super) fn sockets() -> io::Result<Vec<Socket>> {
     let mut sockets = Vec::new();
-    for file in ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"] {
+    for file in TCP {
         match std::fs::read_to_string(file) {
             Ok(text) => sockets.extend(parse(&text)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -32,6 +43,37 @@ pub(super) fn sockets() -> io::Result<Vec<Socket>> {
         }
     }
     Ok(sockets)
+}
+
+/// The listening ones only. They come first, so the list of a busy host is not read to its end.
+pub(super) fn listeners() -> Vec<Socket> {
+    let files = TCP.iter().filter_map(|file| File::open(file).ok());
+    let listening = |file| {
+        let lines = BufReader::new(file).lines().map_while(Result::ok).skip(1);
+        lines
+            .map_while(|line| socket(&line).filter(|s| s.state == SocketState::Listening))
+            .collect::<Vec<_>>()
+    };
+    files.flat_map(listening).collect()
+}
+
+/// The Unix socket that somebody listens with at this path.
+pub(super) fn unix_listener(path: &Path) -> Option<u64> {
+    let path = path.to_str()?;
+    let text = std::fs::read(UNIX).ok()?;
+    unix_listener_in(&String::from_utf8_lossy(&text), path)
+}
+
+fn unix_listener_in(text: &str, path: &str) -> Option<u64> {
+    text.lines().find_map(|line| {
+        // Num: RefCount Protocol Flags Type St Inode Path
+        let (head, named) = line.split_once('/')?;
+        let mut fields = head.split_ascii_whitespace().skip(3);
+        let flags = u32::from_str_radix(fields.next()?, 16).ok()?;
+        let inode = fields.nth(2)?.parse().ok()?;
+        let is_path = !head.ends_with('@') && path.strip_prefix('/') == Some(named);
+        (is_path && flags & LISTENS != 0).then_some(inode)
+    })
 }
 
 /// The sockets in the text of either file; lines that are none (the heading) are left out.
@@ -52,7 +94,8 @@ fn socket(line: &str) -> Option<Socket> {
         local,
         remote,
         state,
-        inode: fields.nth(5)?.parse().ok()?,
+        uid: fields.nth(3)?.parse().ok()?,
+        inode: fields.nth(1)?.parse().ok()?,
     })
 }
 
@@ -89,7 +132,7 @@ mod tests {
     fn both_families_are_read() {
         let text = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
             \x20  0: 0100007F:0016 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4242 1 0 100 0 0 10 0\n\
-            \x20  1: 0000000000000000FFFF00000100000A:0016 0000000000000000FFFF0000090200C0:C001 01 00000000:00000000 02:000A 00000000  0 0 4343 1 0\n\
+            \x20  1: 0000000000000000FFFF00000100000A:0016 0000000000000000FFFF0000090200C0:C001 01 00000000:00000000 02:000A 00000000  998 0 4343 1 0\n\
             garbage\n";
         let found: Vec<Socket> = parse(text).collect();
         let addr = |text: &str| text.parse::<SocketAddr>().unwrap();
@@ -100,12 +143,14 @@ mod tests {
                     local: addr("127.0.0.1:22"),
                     remote: addr("0.0.0.0:0"),
                     state: SocketState::Listening,
+                    uid: 0,
                     inode: 4242
                 },
                 Socket {
                     local: addr("10.0.0.1:22"),
                     remote: addr("192.0.2.9:49153"),
                     state: SocketState::Established,
+                    uid: 998,
                     inode: 4343
                 },
             ]
@@ -123,5 +168,22 @@ mod tests {
                 .any(|socket| socket.local == local && socket.state == SocketState::Listening),
             "{found:?}"
         );
+        assert!(listeners().iter().any(|socket| socket.local == local));
+    }
+
+    #[test]
+    fn only_who_listens_at_a_path_is_its_listener() {
+        let text = "Num       RefCount Protocol Flags    Type St Inode Path\n\
+            ffff8: 00000003 00000000 00000000 0001 03 41 /run/api.sock\n\
+            ffff8: 00000002 00000000 00010000 0001 01 43 @/run/api.sock\n\
+            ffff8: 00000002 00000000 00010000 0001 01 42 /run/api.sock\n\
+            ffff8: 00000002 00000000 00010000 0001 01 44\n";
+        assert_eq!(unix_listener_in(text, "/run/api.sock"), Some(42));
+        assert_eq!(unix_listener_in(text, "/run/other.sock"), None);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a b.sock");
+        assert_eq!(unix_listener(&path), None);
+        let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        assert!(unix_listener(&path).is_some());
     }
 }

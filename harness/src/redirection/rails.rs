@@ -1,127 +1,124 @@
-//! The guard rails that only this host can tell: its SSH ports, as root left them, and the live SSH sessions.
+//! The guard rails that only this host can tell. Root finds them ([`Found`]); names among them are resolved here; and where
+//! the controller was reached is one too.
+//!
+//! What is not seen: a session that began after root's last look (it came in through the rules as they are, and goes on),
+//! a server in a network namespace of its own (its packets only pass through), an SSH server that is not root's.
 
 use std::collections::BTreeSet;
-use std::io;
-use std::path::Path;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
-use linkerd_harness_core::redirect::{GuardRail, SshdFound};
+use linkerd_harness_core::config::Config;
+use linkerd_harness_core::names::HostPort;
+use linkerd_harness_core::redirect::GuardRail;
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{info, warn};
 
-use super::proc_net::{self, Socket, SocketState};
-use super::run_file;
-use super::sshd::Ports;
+use super::found::{self, Found, Seen};
+use super::names::{self, Addresses, Name};
+use crate::registration;
 
-/// One port a line, with how it was found: `22 listening`.
-const FILE: &str = "sshd-ports";
+/// How often root's findings are read, and compared with what there is to find. Small files, all of them.
+const TICK: Duration = Duration::from_secs(5);
 
-/// The guard rails of this host, to be given to the plan with those of the control plane and of SPIRE. Needs no root.
-///
-/// Where [`prepare()`](super::prepare()) left nothing, port 22 is assumed.
-pub fn guard_rails(run_dir: &Path) -> Vec<GuardRail> {
-    let text = std::fs::read_to_string(run_dir.join(FILE)).unwrap_or_default();
-    let mut ports: Ports = parse(&text);
-    if ports.is_empty() {
-        ports.insert(22, SshdFound::Assumed);
-    }
-    let sockets = proc_net::sockets().unwrap_or_default();
-    let sessions = sessions(&sockets, &ports);
-    ports
-        .into_iter()
-        .map(|(port, found)| GuardRail::Sshd { port, found })
-        .chain(sessions)
-        .collect()
+/// What the guard rails are made of.
+#[derive(Debug)]
+pub struct Inputs {
+    /// The host's configuration: the controller, the Workload API.
+    pub config: Arc<Config>,
+    /// Where root leaves what it finds.
+    pub run_dir: PathBuf,
+    /// The session with autoregistration.
+    pub registration: watch::Receiver<registration::State>,
 }
 
-/// Leaves the ports for [`guard_rails`].
-pub(super) fn leave(run_dir: &Path, ports: &Ports) -> io::Result<()> {
-    let mut text = String::new();
-    for (port, found) in ports {
-        text.extend([port.to_string().as_str(), " ", word(*found), "\n"]);
-    }
-    run_file::write(run_dir, FILE, &text)
+/// The guard rails that are known without asking anybody, to begin with. Needs no root.
+pub fn at_start(config: &Config, run_dir: &Path) -> BTreeSet<GuardRail> {
+    known(config, &Found::left(run_dir)).collect()
 }
 
-fn parse(text: &str) -> Ports {
-    let line = |line: &str| {
-        let (port, found) = line.split_once(' ')?;
-        let all = [
-            SshdFound::Listening,
-            SshdFound::SocketUnit,
-            SshdFound::Configured,
-            SshdFound::Assumed,
-        ];
-        let found = all.into_iter().find(|known| word(*known) == found)?;
-        Some((port.parse().ok().filter(|port| *port != 0)?, found))
-    };
-    text.lines().filter_map(line).collect()
-}
-
-fn word(found: SshdFound) -> &'static str {
-    match found {
-        SshdFound::Listening => "listening",
-        SshdFound::SocketUnit => "socket-unit",
-        SshdFound::Configured => "configured",
-        SshdFound::Assumed => "assumed",
-    }
-}
-
-fn sessions(sockets: &[Socket], ports: &Ports) -> BTreeSet<GuardRail> {
-    let live = |socket: &&Socket| {
-        socket.state == SocketState::Established
-            && ports.contains_key(&socket.local.port())
-            && !socket.remote.ip().is_loopback()
-    };
-    let session = |socket: &Socket| GuardRail::SshSession {
-        peer: socket.remote.ip(),
-        port: socket.local.port(),
-    };
-    sockets.iter().filter(live).map(session).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ports_left_by_root_are_read_by_the_daemon() {
-        let dir = tempfile::tempdir().unwrap();
-        let run = dir.path().join("made-if-missing");
-        let ports = Ports::from([(22, SshdFound::Listening), (2222, SshdFound::SocketUnit)]);
-        leave(&run, &ports).unwrap();
-        let rails = guard_rails(&run);
-        for (port, found) in ports {
-            assert!(
-                rails.contains(&GuardRail::Sshd { port, found }),
-                "{rails:?}"
-            );
+/// Keeps them true for as long as somebody watches.
+pub async fn supervise(mut inputs: Inputs, rails: watch::Sender<BTreeSet<GuardRail>>) {
+    let mut found = Found::left(&inputs.run_dir);
+    // Of this process only: what root finds nothing in is asked for once.
+    let mut asked = found.seen.clone();
+    let mut addresses = Addresses::default();
+    let mut tick = interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let look_up = |found: &Found, pause| names::look_up(names(&inputs.config, found), pause);
+    let mut answers = Box::pin(look_up(&found, Duration::ZERO));
+    loop {
+        let controller = inputs.registration.borrow_and_update().peer;
+        let next = known(&inputs.config, &found)
+            .chain(addresses.rails())
+            .chain(controller.map(GuardRail::ControlPlane))
+            .collect();
+        publish(&rails, next);
+        tokio::select! {
+            _ = tick.tick() => {
+                let left = Found::left(&inputs.run_dir);
+                if left.spire_server != found.spire_server {
+                    answers.set(look_up(&left, Duration::ZERO));
+                }
+                if left.seen != found.seen {
+                    asked = left.seen.clone();
+                }
+                found = left;
+                let now = Seen::now(&inputs.config.identity.spire_socket);
+                if now.is_news_since(&asked) {
+                    if let Err(error) = found::ask_for_another_look(&inputs.run_dir) {
+                        warn!(%error, "cannot ask for another look at sshd and SPIRE");
+                    }
+                    asked = now;
+                }
+            }
+            (heard, pause) = &mut answers => {
+                for answer in heard {
+                    addresses.take(answer);
+                }
+                answers.set(look_up(&found, pause));
+            }
+            changed = inputs.registration.changed() => if changed.is_err() { return },
+            () = rails.closed() => return,
         }
     }
+}
 
-    #[test]
-    fn without_them_and_with_nonsense_port_22_is_safe() {
-        let dir = tempfile::tempdir().unwrap();
-        let wanted = GuardRail::Sshd {
-            port: 22,
-            found: SshdFound::Assumed,
-        };
-        assert!(guard_rails(dir.path()).contains(&wanted));
-        std::fs::write(
-            dir.path().join(FILE),
-            "0 listening\nx\n99999 listening\n22 somehow\n",
+/// What root found, and the names that are addresses already.
+fn known(config: &Config, found: &Found) -> impl Iterator<Item = GuardRail> {
+    let written = names(config, found).into_iter().filter_map(|(name, rail)| {
+        let ip: IpAddr = name.host().parse().ok()?;
+        Some(rail(SocketAddr::new(ip, name.port())))
+    });
+    found.rails.clone().into_iter().chain(written)
+}
+
+fn names(config: &Config, found: &Found) -> Vec<Name> {
+    let control: (HostPort, fn(SocketAddr) -> GuardRail) =
+        (config.control.address.clone(), GuardRail::ControlPlane);
+    let spire = found.spire_server.clone();
+    let spire = spire.map(|server| {
+        (
+            server,
+            GuardRail::SpireServer as fn(SocketAddr) -> GuardRail,
         )
-        .unwrap();
-        assert!(guard_rails(dir.path()).contains(&wanted));
-    }
+    });
+    [Some(control), spire].into_iter().flatten().collect()
+}
 
-    #[test]
-    fn live_sessions_are_those_of_ssh_ports() {
-        let line = |port: &str, peer: &str| {
-            format!(" 0: 00000000:{port} {peer}:C000 01 0:0 0:0 0 0 0 1 1\n")
-        };
-        let text = line("0016", "00000001") + &line("0050", "00000002") + &line("0016", "00000001");
-        let sockets: Vec<Socket> = proc_net::parse(&text).collect();
-        assert_eq!(
-            sessions(&sockets, &Ports::from([(22, SshdFound::Listening)])).len(),
-            1
-        );
-    }
+fn publish(rails: &watch::Sender<BTreeSet<GuardRail>>, next: BTreeSet<GuardRail>) {
+    rails.send_if_modified(|held| {
+        for rail in next.difference(held) {
+            info!("never redirected from now on: {rail}");
+        }
+        for rail in held.difference(&next) {
+            info!("no longer left alone: {rail}");
+        }
+        let changed = *held != next;
+        *held = next;
+        changed
+    });
 }

@@ -1,25 +1,25 @@
 //! Which ports the SSH server of this host listens on. Needs root, for it looks into other processes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use linkerd_harness_core::redirect::SshdFound;
 
 use super::exec;
 use super::proc_net::{Socket, SocketState};
+use super::processes::Process;
 
-/// What SSH servers are called in `/proc/<pid>/comm`.
+/// What SSH servers are called in `/proc/<pid>/comm`. The sessions of OpenSSH 9.8 and later have names of their own.
 const SERVERS: [&str; 2] = ["sshd", "dropbear"];
 
 /// Where a host without any trace of an SSH server would have one.
-const USUAL_PORT: u16 = 22;
+pub(super) const USUAL_PORT: u16 = 22;
 
 /// Ports with how each was found; never empty.
 pub(super) type Ports = BTreeMap<u16, SshdFound>;
 
 /// Finds them: sockets of SSH servers, sockets that systemd holds for one, else what the server is configured for (it may
 /// start after us), else 22.
-pub(super) async fn find(sockets: &[Socket]) -> Ports {
+pub(super) async fn find(sockets: &[Socket], processes: &[Process]) -> Ports {
     let mut ports = Ports::new();
     // Asked for always: the unit may be set up but not started yet.
     if let Some(systemctl) = exec::find("systemctl")
@@ -32,7 +32,9 @@ pub(super) async fn find(sockets: &[Socket]) -> Ports {
     {
         ports.extend(socket_unit_ports(&shown).map(|port| (port, SshdFound::SocketUnit)));
     }
-    ports.extend(listening(sockets, &inodes_of_servers()).map(|port| (port, SshdFound::Listening)));
+    ports.extend(
+        listening(sockets, &inodes_of_servers(processes)).map(|port| (port, SshdFound::Listening)),
+    );
     if ports.is_empty()
         && let Some(sshd) = exec::find("sshd")
         && let Ok(configuration) = exec::run(&sshd, &["-T"], "").await
@@ -74,28 +76,19 @@ fn configured_ports(configuration: &str) -> impl Iterator<Item = u16> + '_ {
     ports.filter_map(|port| port.trim().parse().ok())
 }
 
-/// The sockets that SSH servers hold. Processes that end while we look are left out.
-fn inodes_of_servers() -> BTreeSet<u64> {
-    let directory = |path: &Path| std::fs::read_dir(path).into_iter().flatten().flatten();
-    directory(Path::new("/proc"))
-        .map(|process| process.path())
-        .filter(|process| {
-            std::fs::read_to_string(process.join("comm"))
-                .is_ok_and(|name| SERVERS.contains(&name.trim_end()))
-        })
-        .flat_map(|process| directory(&process.join("fd")))
-        .filter_map(|descriptor| {
-            socket_inode(std::fs::read_link(descriptor.path()).ok()?.to_str()?)
-        })
+/// The sockets that SSH servers hold. Root's only: whoever calls his program `sshd` gets no port out of the mesh.
+fn inodes_of_servers(processes: &[Process]) -> BTreeSet<u64> {
+    processes
+        .iter()
+        .filter(|process| process.uid == 0 && SERVERS.contains(&process.name.as_str()))
+        .filter(|process| !is_session(&String::from_utf8_lossy(&process.file("cmdline"))))
+        .flat_map(|process| process.sockets.iter().copied())
         .collect()
 }
 
-/// `socket:[4242]`.
-fn socket_inode(link: &str) -> Option<u64> {
-    link.strip_prefix("socket:[")?
-        .strip_suffix(']')?
-        .parse()
-        .ok()
+/// Before OpenSSH 9.8 a session is called as the server is. It listens for `ssh -R`, on ports that are not the server's.
+fn is_session(title: &str) -> bool {
+    title.starts_with("sshd: ") && !title.contains("[listener]")
 }
 
 #[cfg(test)]
@@ -128,16 +121,27 @@ mod tests {
             listening(&sockets, &BTreeSet::from([7])).collect::<Vec<_>>(),
             [22]
         );
-        assert_eq!(socket_inode("socket:[4242]"), Some(4242));
-        assert_eq!(socket_inode("pipe:[4242]"), None);
+    }
+
+    #[test]
+    fn a_session_is_told_from_the_server() {
+        assert!(!is_session("/usr/sbin/sshd\0-D\0"));
+        assert!(!is_session(
+            "sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups"
+        ));
+        assert!(is_session("sshd: root@pts/0"));
+        assert!(is_session("sshd: operator [priv]"));
     }
 
     #[tokio::test]
     async fn a_host_without_a_trace_of_ssh_gets_the_usual_port() {
         if exec::find("sshd").is_none() && exec::find("systemctl").is_none() {
-            assert_eq!(find(&[]).await, Ports::from([(22, SshdFound::Assumed)]));
+            assert_eq!(
+                find(&[], &[]).await,
+                Ports::from([(22, SshdFound::Assumed)])
+            );
         } else {
-            assert!(!find(&[]).await.is_empty());
+            assert!(!find(&[], &[]).await.is_empty());
         }
     }
 }

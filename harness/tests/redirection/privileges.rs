@@ -17,7 +17,12 @@ pub(crate) fn the_daemon_needs_two_capabilities_and_no_root(mode: Mode) {
     let mut redirect = mk_redirect(false);
     redirect.mode = mode;
     // Root's part. It shares the machine's xtables lock with the group of the tests' daemon, as the unit does.
-    let prepared = vm.block_on(redirection::prepare(&redirect, run_dir.path(), PROXY));
+    let prepared = vm.block_on(redirection::prepare(
+        &redirect,
+        Path::new("/nonexistent"),
+        run_dir.path(),
+        PROXY,
+    ));
     assert_eq!(prepared.problems, [""; 0]);
     let rest = [
         "privileges::as_the_daemon",
