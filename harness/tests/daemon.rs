@@ -10,6 +10,8 @@
     reason = "test support, of which each test crate uses a part"
 )]
 
+#[path = "daemon/closed.rs"]
+mod closed;
 #[path = "support/controller.rs"]
 mod controller;
 #[path = "support/netns.rs"]

@@ -46,7 +46,7 @@ impl Found {
         let seen = Seen::now(api);
         let sockets = proc_net::sockets()?;
         let processes: Vec<Process> = processes::all();
-        let spire = spire::find(api, &sockets, &processes);
+        let spire = spire::find(api, &sockets, &processes).await;
         let mut rails = ssh_sessions::find(&sockets, &processes);
         rails.extend(spire.peers.into_iter().map(GuardRail::SpireServer));
         let ports = sshd::find(&sockets, &processes).await;
@@ -82,6 +82,12 @@ impl Found {
             });
         }
         found
+    }
+
+    /// Whether another look may find more though nothing new is to be seen: an agent that does not reach its server opens
+    /// no socket.
+    pub(super) fn lacks_spire(&self) -> bool {
+        self.spire_server.is_none() && self.seen.agent.is_none()
     }
 }
 

@@ -42,6 +42,12 @@ impl Process {
         std::fs::read(self.directory.join(name)).unwrap_or_default()
     }
 
+    /// Whether its packets are this host's own, and do not only pass through it.
+    pub(super) fn shares_our_network(&self) -> bool {
+        let of = |directory: &Path| std::fs::read_link(directory.join("ns/net")).ok();
+        of(&self.directory).is_some_and(|net| Some(net) == of(Path::new("/proc/thread-self")))
+    }
+
     /// Where a path of the process leads, from its working directory and in its root directory.
     pub(super) fn path(&self, path: &str) -> PathBuf {
         match path.strip_prefix('/') {
@@ -79,6 +85,7 @@ mod tests {
         let process = all.iter().find(|process| process.sockets.contains(&ours));
         let process = process.unwrap();
         assert_eq!(process.uid, nix::unistd::geteuid().as_raw());
+        assert!(process.shares_our_network());
         assert!(!process.file("cmdline").is_empty());
         assert!(process.path("/etc").is_dir());
         assert!(process.path("Cargo.toml").is_file());

@@ -14,7 +14,7 @@ use linkerd_harness_core::config::Config;
 use linkerd_harness_core::names::HostPort;
 use linkerd_harness_core::redirect::GuardRail;
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{info, warn};
 
 use super::found::{self, Found, Seen};
@@ -23,6 +23,9 @@ use crate::registration;
 
 /// How often root's findings are read, and compared with what there is to find. Small files, all of them.
 const TICK: Duration = Duration::from_secs(5);
+
+/// How often root looks while there is no trace of a SPIRE agent.
+const LOOK_FOR_SPIRE: Duration = Duration::from_secs(30);
 
 /// What the guard rails are made of.
 #[derive(Debug)]
@@ -45,6 +48,7 @@ pub async fn supervise(mut inputs: Inputs, rails: watch::Sender<BTreeSet<GuardRa
     let mut found = Found::left(&inputs.run_dir);
     // Of this process only: what root finds nothing in is asked for once.
     let mut asked = found.seen.clone();
+    let mut last_asked = Instant::now();
     let mut addresses = Addresses::default();
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -68,7 +72,9 @@ pub async fn supervise(mut inputs: Inputs, rails: watch::Sender<BTreeSet<GuardRa
                 }
                 found = left;
                 let now = Seen::now(&inputs.config.identity.spire_socket);
-                if now.is_news_since(&asked) {
+                let overdue = found.lacks_spire() && last_asked.elapsed() >= LOOK_FOR_SPIRE;
+                if overdue || now.is_news_since(&asked) {
+                    last_asked = Instant::now();
                     if let Err(error) = found::ask_for_another_look(&inputs.run_dir) {
                         warn!(%error, "cannot ask for another look at sshd and SPIRE");
                     }

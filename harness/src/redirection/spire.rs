@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use linkerd_harness_core::host::spire_agent::CommandLine;
 use linkerd_harness_core::names::HostPort;
 
+use super::exec;
 use super::proc_net::{self, Socket, SocketState};
 use super::processes::Process;
 
@@ -28,13 +29,16 @@ pub(super) struct Spire {
 }
 
 /// Finds the agent, as root: the process that listens on the Workload API's socket. Where none does, root's processes of
-/// its name; not others', who could have any address taken out of the mesh.
-pub(super) fn find(api: &Path, sockets: &[Socket], processes: &[Process]) -> Spire {
+/// its name; not others', who could have any address taken out of the mesh. An agent has no socket before it has reached
+/// its server, which a closed host does not let it, and may not even run: then what systemd would start counts.
+pub(super) async fn find(api: &Path, sockets: &[Socket], processes: &[Process]) -> Spire {
     let listener = proc_net::unix_listener(api);
     let holds = |process: &&Process| listener.is_some_and(|inode| process.sockets.contains(&inode));
     let mut agents: Vec<&Process> = processes.iter().filter(holds).collect();
     if agents.is_empty() {
-        let named = |process: &&Process| process.uid == 0 && process.name == AGENT;
+        let named = |process: &&Process| {
+            process.uid == 0 && process.name == AGENT && process.shares_our_network()
+        };
         agents = processes.iter().filter(named).collect();
     }
     let mut found = Spire::default();
@@ -44,7 +48,31 @@ pub(super) fn find(api: &Path, sockets: &[Socket], processes: &[Process]) -> Spi
         found.server = found.server.or_else(|| command_line.server(&config));
         found.peers.extend(peers(sockets, &agent.sockets));
     }
+    if found.server.is_none() {
+        found.server = of_unit().await;
+    }
     found
+}
+
+/// The server of the unit `spire-agent.service`, whether it runs or not.
+async fn of_unit() -> Option<HostPort> {
+    let properties = ["--property=ExecStart", "--property=WorkingDirectory"];
+    let args = ["show", properties[0], properties[1], "spire-agent.service"];
+    let shown = exec::run(&exec::find("systemctl")?, &args, "").await.ok()?;
+    let (command_line, directory) = unit(&shown)?;
+    command_line.server(&read(&directory.join(command_line.config())))
+}
+
+/// `ExecStart={ path=/bin/a ; argv[]=/bin/a run -config b ; ignore_errors=no ; … }`. A word with a space in it is two.
+fn unit(shown: &str) -> Option<(CommandLine, PathBuf)> {
+    let value = |key| shown.lines().find_map(|line: &str| line.strip_prefix(key));
+    let (_, arguments) = value("ExecStart=")?.split_once("argv[]=")?;
+    let (arguments, _) = arguments.split_once(" ;")?;
+    let words: Vec<&str> = arguments.split(' ').collect();
+    // `!` before a directory that may be missing.
+    let directory = value("WorkingDirectory=").unwrap_or_default();
+    let directory = Path::new("/").join(directory.trim_start_matches('!'));
+    Some((CommandLine::parse(words.join("\0").as_bytes()), directory))
 }
 
 fn peers<'a>(sockets: &'a [Socket], held: &'a BTreeSet<u64>) -> impl Iterator<Item = SocketAddr> {
@@ -118,6 +146,17 @@ mod tests {
         let held = BTreeSet::from([1, 2, 3, 4, 6]);
         let found: Vec<SocketAddr> = peers(&sockets, &held).collect();
         assert_eq!(found, ["10.0.0.8:8081".parse().unwrap()]);
+    }
+
+    #[test]
+    fn an_agent_that_does_not_run_is_known_by_its_unit() {
+        let shown = "ExecStart={ path=/opt/spire/bin/spire-agent ; argv[]=/opt/spire/bin/spire-agent run -config conf/a.conf ; ignore_errors=no ; start_time=[n/a] ; pid=0 }\nWorkingDirectory=/opt/spire\n";
+        let (command_line, directory) = unit(shown).unwrap();
+        assert_eq!(
+            directory.join(command_line.config()),
+            Path::new("/opt/spire/conf/a.conf")
+        );
+        assert_eq!(unit("ExecStart=\nWorkingDirectory=\n"), None);
     }
 
     #[test]

@@ -217,6 +217,11 @@ impl Net {
 }
 
 impl Connection {
+    /// The port that it comes from.
+    pub(crate) fn local_port(&self) -> u16 {
+        self.stream.get_ref().local_addr().unwrap().port()
+    }
+
     /// Whether a line still comes back.
     pub(crate) fn echoes(&mut self) -> bool {
         let mut line = String::new();
