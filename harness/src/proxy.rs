@@ -19,6 +19,7 @@ mod admin;
 mod exit;
 mod listening;
 mod output;
+mod pulse;
 mod run;
 mod spawn;
 mod state;
@@ -52,6 +53,11 @@ pub struct Timing {
     pub look_serving: Duration,
     /// How long one look may take.
     pub look_timeout: Duration,
+    /// Between two looks at whether a proxy that serves lives at all, and how long it may take to answer. In sum under a
+    /// second.
+    pub pulse: Duration,
+    /// See `pulse`.
+    pub pulse_timeout: Duration,
     /// How long the proxy may claim to be ready falsely before it is killed: at start the claim can be true a moment
     /// before its proof is there.
     pub false_ready: Duration,
@@ -190,6 +196,8 @@ impl Default for Timing {
             slow_start: Duration::from_secs(10),
             look_serving: Duration::from_secs(2),
             look_timeout: Duration::from_secs(1),
+            pulse: Duration::from_millis(300),
+            pulse_timeout: Duration::from_millis(500),
             false_ready: Duration::from_secs(3),
             panic: Duration::from_millis(200),
             stop_margin: Duration::from_secs(2),

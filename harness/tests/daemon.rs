@@ -16,6 +16,8 @@ mod closed;
 mod controller;
 #[path = "support/netns.rs"]
 mod netns;
+#[path = "daemon/open.rs"]
+mod open;
 #[path = "support/pki.rs"]
 mod pki;
 #[path = "support/workload_api.rs"]
@@ -61,7 +63,7 @@ fn mk_dir() -> tempfile::TempDir {
 }
 
 /// The proxy: cargo's example, told by a script what to play, since the daemon gives its child nothing of ours.
-fn mk_proxy(dir: &Path) -> PathBuf {
+fn mk_proxy(dir: &Path, mode: &str) -> PathBuf {
     let tests = std::env::current_exe().unwrap();
     let fake = tests
         .ancestors()
@@ -75,7 +77,7 @@ fn mk_proxy(dir: &Path) -> PathBuf {
     );
     let script = dir.join("linkerd2-proxy");
     let text = format!(
-        "#!/bin/sh\nexport FAKE_MODE=good FAKE_DIR={}\nexec {}\n",
+        "#!/bin/sh\nexport FAKE_MODE={mode} FAKE_DIR={}\nexec {}\n",
         dir.display(),
         fake.display()
     );
@@ -199,7 +201,7 @@ fn starts_and_stops(system_is: &str, leaves: leave::Mode) {
                 "Control": { "Address": controller.address.to_string(), "ServerId": SERVER_ID },
                 "Identity": { "SpireSocketAddress": socket },
                 "ProxyUserID": 65534,
-                "ProxyPath": mk_proxy(socket.parent().unwrap()),
+                "ProxyPath": mk_proxy(socket.parent().unwrap(), "good"),
             }),
             system_is,
         );

@@ -61,6 +61,24 @@ impl Admin {
         (self, seen)
     }
 
+    /// Whether it says anything at all in this time.
+    pub(super) async fn answers(&mut self, within: Duration) -> bool {
+        let ask = async { drain(self.get("/ready").await?.into_body()).await };
+        match tokio::time::timeout(within, ask).await {
+            // To hang up is to live.
+            Ok(said) => {
+                if said.is_err() {
+                    self.connection = None;
+                }
+                true
+            }
+            Err(_elapsed) => {
+                self.connection = None;
+                false
+            }
+        }
+    }
+
     async fn ask(&mut self, seen: &mut Observation) -> Result<(), Error> {
         let ready = self.get("/ready").await?;
         let status = ready.status();

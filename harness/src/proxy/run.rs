@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
 use super::admin::Admin;
+use super::pulse::{self, Lost};
 use super::state::{Failure, Reason, State};
 use super::words::Seen;
 use super::{Launch, Orders, Timing, spawn};
@@ -89,12 +90,17 @@ impl<'a> Run<'a> {
             verdict: Verdict::NotListening,
             version: None,
         });
-        let admin = Admin::new(
-            self.config.proxy.admin_listen,
-            self.config.proxy.inbound_listen,
-            self.timing.look_timeout,
-        );
-        let mut looking = Box::pin(admin.look(self.timing.look_starting));
+        let admin = || {
+            let (admin, inbound) = (
+                self.config.proxy.admin_listen,
+                self.config.proxy.inbound_listen,
+            );
+            Admin::new(admin, inbound, self.timing.look_timeout)
+        };
+        let inbound_port = self.config.proxy.inbound_listen.port();
+        let pulse = || pulse::lost(admin(), pid, inbound_port, self.timing);
+        let mut looking = Box::pin(admin().look(self.timing.look_starting));
+        let mut beating = Box::pin(pulse());
         let mut give_up: Option<(Instant, Reason)> = None;
         loop {
             let deadline = give_up.as_ref().map(|(at, _)| *at);
@@ -118,12 +124,20 @@ impl<'a> Run<'a> {
                     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
                     let verdict = judge(&seen, now.unwrap_or_default());
                     debug!(?verdict, "looked at the proxy");
+                    if self.serving.is_none() {
+                        // Its clock stood still while nobody asked.
+                        beating.set(pulse());
+                    }
                     self.judged(pid, verdict);
                     if self.false_ready.is_some_and(|since| since.elapsed() >= self.timing.false_ready) {
                         return self.kill(child, output, Reason::FalseReady).await;
                     }
                     looking.set(admin.look(self.until_next_look()));
                 }
+                lost = &mut beating, if self.serving.is_some() => match lost {
+                    Lost::Port => self.judged(pid, Verdict::NotListening),
+                    Lost::Process => self.stands_still(pid),
+                },
                 Some(line) = output.next() => {
                     line.log();
                     self.seen.take(&line);
@@ -135,6 +149,12 @@ impl<'a> Run<'a> {
                 }
             }
         }
+    }
+
+    /// Nothing to wait for: it does not even try to answer.
+    fn stands_still(&mut self, pid: u32) {
+        self.unanswered = UNANSWERED;
+        self.judged(pid, Verdict::NotReady);
     }
 
     fn until_next_look(&self) -> Duration {
