@@ -163,6 +163,17 @@ mod tests {
     }
 
     #[test]
+    fn a_closed_host_is_redirected_before_anything_is_decided_and_an_open_one_is_not() {
+        let mut config = Config::parse(
+            r#"{"WorkloadGroup": {"Name": "a", "Namespace": "b"}, "Control": {"Address": "c:1", "ServerId": "c"}}"#,
+        )
+        .unwrap();
+        assert_eq!(at_start(plan(&config, 1, &BTreeSet::new())), None);
+        config.redirect.failure_policy = FailurePolicy::Closed;
+        assert!(at_start(plan(&config, 1, &BTreeSet::new())).is_some());
+    }
+
+    #[test]
     fn a_host_is_redirected_only_as_far_as_the_proxy_can_serve_it() {
         let next = |held, state: &proxy::State, grace_over| extent(false, held, state, grace_over);
         let stopped = proxy::State::Stopped;
