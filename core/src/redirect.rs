@@ -6,10 +6,12 @@
 //! the same for a table of our own. Nothing here touches the host.
 
 pub mod backend;
+pub mod contest;
 mod dump;
 mod guard;
 pub mod iptables;
 mod look;
+pub mod netlink;
 pub mod nftables;
 mod plan;
 mod ports;
