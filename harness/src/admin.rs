@@ -21,7 +21,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tracing::{debug, info, warn};
 
-use crate::redirection::View;
+use crate::redirection::{Heard, Redirection, View};
 
 /// Connections served at once; more wait.
 const CONNECTIONS: usize = 32;
@@ -37,6 +37,17 @@ pub struct BindError {
     source: io::Error,
 }
 
+/// What is known of the rules on this host.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// Where they stand, and how often they were repaired.
+    pub state: watch::Receiver<Redirection>,
+    /// What the last look showed.
+    pub view: watch::Receiver<Option<View>>,
+    /// What the kernel told of changes.
+    pub heard: watch::Receiver<Heard>,
+}
+
 /// Binds the port.
 ///
 /// # Errors
@@ -50,11 +61,7 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
 }
 
 /// Serves `status` for ever.
-pub async fn serve(
-    listener: TcpListener,
-    status: watch::Receiver<Arc<Status>>,
-    rules: watch::Receiver<Option<View>>,
-) {
+pub async fn serve(listener: TcpListener, status: watch::Receiver<Arc<Status>>, rules: Rules) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else {
@@ -71,7 +78,7 @@ pub async fn serve(
         let (status, rules) = (status.clone(), rules.clone());
         tokio::spawn(async move {
             let service = service_fn(move |request| {
-                let response = answer(&request, &status.borrow(), rules.borrow().as_ref());
+                let response = answer(&request, &status.borrow(), &rules);
                 async move { Ok::<_, Infallible>(response) }
             });
             let mut server = http1::Builder::new();
@@ -86,11 +93,7 @@ pub async fn serve(
     }
 }
 
-fn answer(
-    request: &Request<Incoming>,
-    status: &Status,
-    rules: Option<&View>,
-) -> Response<Full<Bytes>> {
+fn answer(request: &Request<Incoming>, status: &Status, rules: &Rules) -> Response<Full<Bytes>> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return respond(
             StatusCode::METHOD_NOT_ALLOWED,

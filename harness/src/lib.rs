@@ -84,6 +84,7 @@ pub async fn run(config: Config, paths: Paths) -> anyhow::Result<()> {
     let (proxy_is, proxy) = watch::channel(proxy::State::Stopped);
     let (rails_are, rails) = watch::channel(rails);
     let (plan_is, plan) = watch::channel(interception::at_start(plan));
+    let (heard_is, heard) = watch::channel(redirection::Heard::default());
     let (rules_are, rules) = watch::channel(redirection::Redirection::default());
     let (rules_report_is, rules_report) = watch::channel(redirection::report::starting());
     let (rules_view_is, rules_view) = watch::channel(None);
@@ -154,9 +155,20 @@ pub async fn run(config: Config, paths: Paths) -> anyhow::Result<()> {
             plan_is,
         ),
     );
+    tasks.spawn("netfilter", redirection::listen(choice.backend, heard_is));
     tasks.spawn(
         "redirection",
-        redirection::supervise(firewall, plan, rules_are, rules_report_is, rules_view_is),
+        redirection::supervise(
+            firewall,
+            redirection::Inputs {
+                plans: plan,
+                heard: heard.clone(),
+                sweep: redirection::SWEEP,
+            },
+            rules_are,
+            rules_report_is,
+            rules_view_is,
+        ),
     );
     tasks.spawn(
         "health",
@@ -179,7 +191,12 @@ pub async fn run(config: Config, paths: Paths) -> anyhow::Result<()> {
         health,
     };
     tasks.spawn("board", board::keep(watched.clone(), page_is));
-    tasks.spawn("admin", admin::serve(admin, page.clone(), rules_view));
+    let rules_seen = admin::Rules {
+        state: rules.clone(),
+        view: rules_view,
+        heard,
+    };
+    tasks.spawn("admin", admin::serve(admin, page.clone(), rules_seen));
     tasks.spawn("systemd", systemd::keep_informed(page));
     systemd::ready();
 

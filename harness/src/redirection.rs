@@ -7,8 +7,10 @@ mod cleanup;
 mod closed;
 mod dialect;
 mod error;
+mod events;
 mod exec;
 mod found;
+mod heard;
 mod host;
 mod iptables;
 mod legacy;
@@ -37,11 +39,13 @@ use linkerd_harness_core::redirect::{Look, Plan};
 pub use cleanup::{CleanupErrors, Removed, cleanup};
 pub use closed::{hold, keeps_rules};
 pub use error::Error;
+pub use events::listen;
 pub use exec::CommandError;
+pub use heard::Heard;
 pub use host::Host;
 pub use phase::{Phase, Redirection, View, report};
 pub use prepare::{Prepared, look, prepare};
-pub use supervise::supervise;
+pub use supervise::{Inputs, SWEEP, supervise};
 
 /// One way to put a plan's rules on this host. Each method may be called at any time and again.
 pub trait Firewall: Send + Sync {

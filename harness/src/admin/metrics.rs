@@ -1,17 +1,19 @@
 //! `/metrics`: the status page as gauges. Label sets are closed.
 
 use std::fmt;
+use std::time::SystemTime;
 
 use linkerd_harness_core::redirect;
 use linkerd_harness_core::status::{State, Status};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode as encode_text;
+use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-use crate::redirection::View;
+use super::Rules;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Part {
@@ -27,7 +29,7 @@ struct Rule {
 }
 
 /// Text in the format `OpenMetrics`.
-pub(super) fn encode(status: &Status, rules: Option<&View>) -> Result<String, fmt::Error> {
+pub(super) fn encode(status: &Status, rules: &Rules) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix("harness");
     registry.register(
         "build",
@@ -58,7 +60,7 @@ pub(super) fn encode(status: &Status, rules: Option<&View>) -> Result<String, fm
         parts,
     );
     let matched = Family::<Rule, Gauge>::default();
-    for rule in rules.iter().flat_map(|view| &view.look.rules) {
+    for rule in rules.view.borrow().iter().flat_map(|view| &view.look.rules) {
         let family = match rule.family {
             Some(redirect::Family::V4) => "ipv4",
             Some(redirect::Family::V6) => "ipv6",
@@ -79,6 +81,26 @@ pub(super) fn encode(status: &Status, rules: Option<&View>) -> Result<String, fm
         "Connections that each rule of ours has matched since it was made",
         matched,
     );
+    let state = *rules.state.borrow();
+    registry.register(
+        "redirect_repairs",
+        "How often rules of ours had been changed by somebody else and were put right",
+        ConstCounter::new(state.repairs),
+    );
+    let last_repair = state
+        .last_repair
+        .and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok())
+        .map_or(0.0, |since| since.as_secs_f64());
+    registry.register(
+        "redirect_last_repair_timestamp_seconds",
+        "When that was for the last time, in Unix time; 0 for never",
+        ConstGauge::new(last_repair),
+    );
+    registry.register(
+        "redirect_transactions_seen",
+        "Changes to nf_tables that the kernel told of, by anybody",
+        ConstCounter::new(rules.heard.borrow().all()),
+    );
     let mut text = String::new();
     encode_text(&mut text, &registry)?;
     Ok(text)
@@ -93,13 +115,26 @@ const STATES: [(State, &str); 4] = [
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::watch;
+
     use super::*;
+    use crate::redirection::{Heard, Redirection};
 
     #[test]
     fn each_component_is_in_exactly_one_state() {
         let mut status = crate::board::blank(String::new());
         status.proxy.state = State::Failed;
-        let text = encode(&status, None).unwrap();
+        let state = Redirection {
+            repairs: 3,
+            ..Redirection::default()
+        };
+        let rules = Rules {
+            state: watch::Sender::new(state).subscribe(),
+            view: watch::Sender::new(None).subscribe(),
+            heard: watch::Sender::new(Heard::default()).subscribe(),
+        };
+        let text = encode(&status, &rules).unwrap();
+        assert!(text.contains("harness_redirect_repairs_total 3"), "{text}");
         assert!(
             text.contains("harness_component_state{component=\"proxy\",state=\"failed\"} 1"),
             "{text}"

@@ -1,5 +1,6 @@
 //! Runs a program to its end: input given, output kept, time limited.
 
+use std::cell::RefCell;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -61,6 +62,26 @@ pub enum CommandError {
     },
 }
 
+tokio::task_local! {
+    /// The children of the change that goes on; see [`with_children`].
+    static CHILDREN: RefCell<Vec<u32>>;
+}
+
+/// Does something, and tells the process ids of what it ran: the kernel calls writers of rules by them, and ours are no
+/// strangers.
+pub(super) async fn with_children<T>(work: impl Future<Output = T>) -> (T, Vec<u32>) {
+    let noted = async { (work.await, CHILDREN.with(RefCell::take)) };
+    CHILDREN.scope(RefCell::default(), noted).await
+}
+
+/// Takes a note of a child, where somebody wants to know.
+pub(super) fn note_child(pid: u32) {
+    // Nobody asked: then nobody is told.
+    CHILDREN
+        .try_with(|children| children.borrow_mut().push(pid))
+        .unwrap_or_default();
+}
+
 /// The path of a program; `None` when it is not installed.
 pub(super) fn find(program: &str) -> Option<PathBuf> {
     let path: OsString = std::env::var_os("PATH").unwrap_or_default();
@@ -93,6 +114,9 @@ pub(super) async fn run(
             command: command.clone(),
             source,
         })?;
+    if let Some(pid) = child.id() {
+        note_child(pid);
+    }
     let Ok(ended) = timeout(LIMIT, talk(&mut child, input)).await else {
         // Killed and waited for: a program that is still about to change rules must not outlive this call.
         child.kill().await.map_err(|source| CommandError::Io {
@@ -188,6 +212,14 @@ mod tests {
         let much = "x".repeat(1 << 20);
         assert_eq!(sh("cat", &much).await.unwrap().len(), much.len());
         assert_eq!(sh("exec 0<&-; echo done", &much).await.unwrap(), "done\n");
+    }
+
+    #[tokio::test]
+    async fn children_are_told_to_whom_they_belong() {
+        let (said, children) = with_children(sh("echo $$", "")).await;
+        assert_eq!(said.unwrap().trim(), children[0].to_string());
+        assert_eq!(children.len(), 1);
+        assert_eq!(with_children(async {}).await.1, [0; 0]);
     }
 
     #[tokio::test(start_paused = true)]

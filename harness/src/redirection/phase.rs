@@ -1,7 +1,9 @@
 //! What redirection says of itself: to the code (a phase) and to people (a report).
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
+use linkerd_harness_core::redirect::contest::{Fight, Suspects};
 use linkerd_harness_core::redirect::{Drift, Look, Plan};
 use linkerd_harness_core::status::State;
 
@@ -15,6 +17,8 @@ pub struct Redirection {
     pub phase: Phase,
     /// How often drift was found and repaired since the daemon started.
     pub repairs: u64,
+    /// When that was for the last time.
+    pub last_repair: Option<SystemTime>,
 }
 
 /// Where the host's rules stand.
@@ -40,7 +44,10 @@ pub struct View {
 
 /// The reports of redirection, a closed set.
 pub mod report {
-    use super::{Drift, Error, Report, State};
+    use super::{Drift, Error, Fight, Report, State, Suspects};
+
+    /// The reason of a report on a repair.
+    pub(in crate::redirection) const REPAIRED: &str = "Repaired";
 
     /// Before anything is known.
     pub fn starting() -> Report {
@@ -62,12 +69,21 @@ pub mod report {
     }
 
     /// The rules had been changed by somebody else and were put right.
-    pub fn repaired(drifts: &[Drift], repairs: u64) -> Report {
+    pub fn repaired(drifts: &[Drift], by: &Suspects, repairs: u64) -> Report {
         let message = format!(
-            "rules had drifted and were applied again ({}); {repairs} repairs so far",
+            "rules had drifted and were applied again ({}; by {by}); {repairs} repairs so far",
             in_words(drifts)
         );
-        Report::new(State::Ok, "Repaired", message)
+        Report::new(State::Ok, REPAIRED, message)
+    }
+
+    /// Somebody undoes the rules again and again. `missing` is what is wrong until the next repair, `None` while nothing is.
+    pub fn contested(fight: &Fight, missing: Option<&[Drift]>) -> Report {
+        let now = missing.map_or_else(
+            || "rules are in place now".to_owned(),
+            |drifts| format!("until the next repair: {}", in_words(drifts)),
+        );
+        Report::new(State::Degraded, "Contested", format!("{fight}; {now}"))
     }
 
     /// The rules could not be applied; another attempt follows.

@@ -1,48 +1,74 @@
 //! The one owner of the host's rules: brings them in, keeps them, takes them out.
 
-use std::future;
+mod keep;
+mod vigil;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use linkerd_harness_core::redirect::{Look, Plan, State};
+use linkerd_harness_core::redirect::Plan;
+use linkerd_harness_core::redirect::contest::Contest;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
+use self::vigil::Vigil;
 use super::Firewall;
 use super::error::Error;
+use super::exec::with_children;
+use super::heard::Heard;
 use super::phase::{Phase, Redirection, View, report};
 use crate::backoff::Backoff;
 use crate::report::Report;
 
-/// How often the host is compared with the plan.
-const SWEEP: Duration = Duration::from_secs(10);
+/// How often the host is compared with the plan when nothing was heard.
+pub const SWEEP: Duration = Duration::from_secs(10);
 
 /// Between attempts of a change that failed.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 
-/// So many lines of a kind are logged as warnings, the rest at debug.
+/// So many failures in a row are logged as warnings, the rest at debug.
 const LOUD: u64 = 3;
 
-/// Makes the host match the newest of `plans`, where `None` means that nothing is redirected, and keeps it so: what fails
-/// is tried again, what drifts is repaired. A change that has begun is finished before the next one, so what
-/// [`Redirection`] says holds: after `plans` got `None`, [`Phase::Removed`] means that nothing is redirected any more.
+/// What moves the owner of the rules.
+#[derive(Debug)]
+pub struct Inputs {
+    /// What is wanted; `None` when nothing is to be redirected.
+    pub plans: watch::Receiver<Option<Arc<Plan>>>,
+    /// Changes that the kernel told of. May be one of which nothing is ever heard.
+    pub heard: watch::Receiver<Heard>,
+    /// How often to look when nothing was heard; [`SWEEP`].
+    pub sweep: Duration,
+}
+
+/// Makes the host match the newest of the plans, where `None` means that nothing is redirected, and keeps it so: what fails
+/// is tried again, what drifts is repaired, and who undoes the repairs again and again is named. A change that has begun is
+/// finished before the next one, so what [`Redirection`] says holds: after `plans` got `None`, [`Phase::Removed`] means that
+/// nothing is redirected any more.
 ///
 /// `views` holds what the last look showed, `None` while nothing is wanted.
 ///
 /// Ends when `plans` has no sender any more, and then leaves the host as it is.
 pub async fn supervise<F: Firewall>(
     firewall: F,
-    mut plans: watch::Receiver<Option<Arc<Plan>>>,
+    inputs: Inputs,
     phase: watch::Sender<Redirection>,
     reports: watch::Sender<Report>,
     views: watch::Sender<Option<View>>,
 ) {
+    let Inputs {
+        mut plans,
+        heard,
+        sweep,
+    } = inputs;
     let mut owner = Owner {
         firewall,
         phase,
         reports,
         views,
+        vigil: Vigil::new(heard),
+        contest: Contest::default(),
+        begun: Instant::now(),
         backoff: Backoff::new(RETRY.0, RETRY.1, 10),
         failures: 0,
         applied: None,
@@ -53,16 +79,17 @@ pub async fn supervise<F: Firewall>(
             Some(plan) => owner.keep(plan).await,
             None => owner.take_out().await,
         };
-        let pause = owner.pause_after(outcome, plan.is_some());
-        let wait = async {
-            match pause {
-                Some(pause) => sleep(pause).await,
-                None => future::pending().await,
-            }
-        };
+        let next = owner.next_after(outcome);
         tokio::select! {
             changed = plans.changed() => if changed.is_err() { return },
-            () = wait => {}
+            () = owner.vigil.disturbed(), if next == Next::Look => {}
+            () = async {
+                match next {
+                    Next::Look => sleep_until(Instant::now() + sweep).await,
+                    Next::At(at) => sleep_until(at).await,
+                    Next::Nothing => std::future::pending().await,
+                }
+            } => {}
         }
     }
 }
@@ -72,10 +99,24 @@ struct Owner<F> {
     phase: watch::Sender<Redirection>,
     reports: watch::Sender<Report>,
     views: watch::Sender<Option<View>>,
+    vigil: Vigil,
+    contest: Contest,
+    /// From when the times of the contest count.
+    begun: Instant,
     backoff: Backoff,
     failures: u64,
     /// The plan that was in place when we last looked.
     applied: Option<Arc<Plan>>,
+}
+
+/// What there is to do when the plan stays the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// Look when a change is heard of, or after a while.
+    Look,
+    /// Go on at this time; what is heard meanwhile changes nothing.
+    At(Instant),
+    Nothing,
 }
 
 /// What went wrong with what.
@@ -96,85 +137,34 @@ impl<F: Firewall> Owner<F> {
         plan.clone()
     }
 
-    async fn keep(&mut self, plan: &Arc<Plan>) -> Result<(), Failure> {
-        let ours = self.applied.as_ref() == Some(plan);
-        let look = self.firewall.look(plan).await.map_err(if ours {
-            Failure::Check
-        } else {
-            Failure::Apply
-        })?;
-        self.show(plan, &look);
-        let drifts = match look.state {
-            State::Applied => {
-                if !ours {
-                    info!("rules are in place");
-                }
-                self.settle(plan, report::applied());
-                return Ok(());
-            }
-            State::Absent => vec![],
-            State::Drifted(drifts) => drifts,
-        };
-        if ours {
-            self.set_phase(Phase::Changing);
-        }
-        let begun = Instant::now();
-        self.firewall.apply(plan).await.map_err(Failure::Apply)?;
-        if ours {
-            let mut repairs = 0;
-            self.phase.send_modify(|state| {
-                state.repairs += 1;
-                repairs = state.repairs;
-            });
-            let drift = report::in_words(&drifts);
-            if repairs <= LOUD {
-                warn!(%drift, repairs, "rules had drifted, applied again");
-            } else {
-                debug!(%drift, repairs, "rules had drifted, applied again");
-            }
-            self.settle(plan, report::repaired(&drifts, repairs));
-        } else {
-            info!(ms = %milliseconds(begun), "rules applied");
-            self.settle(plan, report::applied());
-        }
-        Ok(())
-    }
-
-    fn show(&self, plan: &Arc<Plan>, look: &Look) {
-        self.views.send_replace(Some(View {
-            plan: Arc::clone(plan),
-            look: look.clone(),
-        }));
-    }
-
-    async fn take_out(&mut self) -> Result<(), Failure> {
+    async fn take_out(&mut self) -> Result<Next, Failure> {
         // Also when we applied nothing: a daemon before us may have.
         let begun = Instant::now();
-        self.firewall.withdraw().await.map_err(Failure::Remove)?;
+        self.vigil.forget_suspects();
+        let (done, children) = with_children(self.firewall.withdraw()).await;
+        self.vigil.changed_by_us(children);
+        done.map_err(Failure::Remove)?;
         if self.applied.take().is_some() {
             info!(ms = %milliseconds(begun), "rules withdrawn");
         }
         self.views.send_replace(None);
         self.set_phase(Phase::Removed);
         self.publish(report::not_wanted());
-        Ok(())
+        Ok(Next::Nothing)
     }
 
-    fn settle(&mut self, plan: &Arc<Plan>, report: Report) {
-        self.applied = Some(Arc::clone(plan));
-        self.set_phase(Phase::Applied);
-        self.publish(report);
-    }
-
-    /// Says what happened, and how long to wait for the next look; `None` for ever.
-    fn pause_after(&mut self, outcome: Result<(), Failure>, wanted: bool) -> Option<Duration> {
-        let Err(failure) = outcome else {
-            if self.failures > LOUD {
-                info!(attempts = self.failures, "rules can be changed again");
+    /// Says what failed.
+    fn next_after(&mut self, outcome: Result<Next, Failure>) -> Next {
+        let failure = match outcome {
+            Ok(next) => {
+                if self.failures > LOUD {
+                    info!(attempts = self.failures, "rules can be changed again");
+                }
+                self.failures = 0;
+                self.backoff.reset();
+                return next;
             }
-            self.failures = 0;
-            self.backoff.reset();
-            return wanted.then_some(SWEEP);
+            Err(failure) => failure,
         };
         self.failures += 1;
         let (report, what) = match &failure {
@@ -189,7 +179,7 @@ impl<F: Firewall> Owner<F> {
             debug!(%error, "{what}");
         }
         self.publish(report);
-        Some(self.backoff.next_wait())
+        Next::At(Instant::now() + self.backoff.next_wait())
     }
 
     /// Wakes nobody when nothing is new, so a quiet host stays quiet.

@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use linkerd_harness::redirection::{Host, Phase, Redirection, report, supervise};
+use linkerd_harness::redirection::{
+    Heard, Host, Inputs, Phase, Redirection, SWEEP, report, supervise,
+};
 use linkerd_harness_core::config::Mode;
 use linkerd_harness_core::redirect::{Chain, Drift, State};
 use tokio::sync::watch;
@@ -375,7 +377,11 @@ pub(crate) fn the_owner_repairs_what_others_flush(mode: Mode) {
         let (reports_out, mut reports) = watch::channel(report::starting());
         let owner = tokio::spawn(supervise(
             firewall,
-            plans_in,
+            Inputs {
+                plans: plans_in,
+                heard: watch::Sender::new(Heard::default()).subscribe(),
+                sweep: SWEEP,
+            },
             phase_out,
             reports_out,
             watch::Sender::new(None),
@@ -399,13 +405,8 @@ pub(crate) fn the_owner_repairs_what_others_flush(mode: Mode) {
         .await
         .unwrap()
         .unwrap();
-        assert_eq!(
-            *phase.borrow(),
-            Redirection {
-                phase: Phase::Applied,
-                repairs: 1
-            }
-        );
+        let state = *phase.borrow();
+        assert_eq!((state.phase, state.repairs), (Phase::Applied, 1));
         plans.send_replace(None);
         timeout(limit, phase.wait_for(|state| state.phase == Phase::Removed))
             .await

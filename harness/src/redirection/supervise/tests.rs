@@ -1,8 +1,17 @@
+mod heard;
+
 use std::sync::Mutex;
 
 use linkerd_harness_core::redirect::backend::NoBackend;
+use linkerd_harness_core::redirect::netlink::{Transaction, Writer};
+use linkerd_harness_core::redirect::{Look, State};
+use tokio::time::sleep;
 
+use super::super::exec::note_child;
 use super::*;
+
+/// The process that changes rules for us.
+const CHILD: u32 = 7;
 
 /// A host in memory, on which changes can be made to fail.
 #[derive(Clone, Debug, Default)]
@@ -13,6 +22,11 @@ struct Host {
     rules: Option<Plan>,
     failures: u32,
     applied: u32,
+    looks: u32,
+    /// What the kernel says, where it does.
+    heard: Option<watch::Sender<Heard>>,
+    /// So often somebody undoes what we apply, at once.
+    undone: u32,
 }
 
 impl FakeHost {
@@ -33,12 +47,40 @@ impl FakeHost {
     }
 }
 
+impl Host {
+    fn tell(&self, name: &str, pid: u32) {
+        if let Some(heard) = &self.heard {
+            heard.send_modify(|heard| {
+                heard.add(Transaction {
+                    concerns_us: true,
+                    writer: Some(Writer {
+                        pid,
+                        port: 0,
+                        name: name.to_owned(),
+                    }),
+                });
+            });
+        }
+    }
+
+    fn undo(&mut self, name: &str, pid: u32) {
+        self.rules = None;
+        self.tell(name, pid);
+    }
+}
+
 impl Firewall for FakeHost {
     async fn apply(&self, plan: &Plan) -> Result<(), Error> {
         tokio::task::yield_now().await;
         self.change(|host| {
             host.rules = Some(plan.clone());
             host.applied += 1;
+            note_child(CHILD);
+            host.tell("iptables-nft-re", CHILD);
+            if host.undone > 0 {
+                host.undone -= 1;
+                host.undo("firewalld", 123);
+            }
         })
     }
 
@@ -48,7 +90,10 @@ impl Firewall for FakeHost {
     }
 
     async fn look(&self, plan: &Plan) -> Result<Look, Error> {
-        let applied = self.peek(|host| host.rules.as_ref() == Some(plan));
+        let applied = self.peek(|host| {
+            host.looks += 1;
+            host.rules.as_ref() == Some(plan)
+        });
         Ok(Look {
             state: if applied {
                 State::Applied
@@ -68,14 +113,30 @@ struct Running {
     task: tokio::task::JoinHandle<()>,
 }
 
+impl Running {
+    fn state(&self) -> (Phase, u64) {
+        let state = *self.phase.borrow();
+        (state.phase, state.repairs)
+    }
+}
+
+/// On a host whose kernel tells nothing.
 fn start() -> Running {
-    let host = FakeHost::default();
+    start_with(FakeHost::default(), SWEEP)
+}
+
+fn start_with(host: FakeHost, sweep: Duration) -> Running {
+    let heard = host.peek(|host| host.heard.clone()).unwrap_or_default();
     let (plans, plans_in) = watch::channel(None);
     let (phase_out, phase) = watch::channel(Redirection::default());
     let (reports_out, reports) = watch::channel(report::starting());
     let task = tokio::spawn(supervise(
         host.clone(),
-        plans_in,
+        Inputs {
+            plans: plans_in,
+            heard: heard.subscribe(),
+            sweep,
+        },
         phase_out,
         reports_out,
         watch::Sender::new(None),
@@ -194,13 +255,7 @@ async fn drift_is_repaired_and_counted_and_a_new_plan_is_no_drift() {
     running.host.peek(|host| host.rules = None);
     let report = reason(&mut running.reports, "Repaired").await;
     assert!(report.message.contains("all rules were gone"), "{report:?}");
-    assert_eq!(
-        *running.phase.borrow(),
-        Redirection {
-            phase: Phase::Applied,
-            repairs: 1
-        }
-    );
+    assert_eq!(running.state(), (Phase::Applied, 1));
     // A clean look later it is plain news no more.
     reason(&mut running.reports, "Applied").await;
     running.plans.send_replace(Some(mk_plan(2)));
@@ -209,13 +264,7 @@ async fn drift_is_repaired_and_counted_and_a_new_plan_is_no_drift() {
         running.host.peek(|host| host.rules.clone()),
         Some(Plan::clone(&mk_plan(2)))
     );
-    assert_eq!(
-        *running.phase.borrow(),
-        Redirection {
-            phase: Phase::Applied,
-            repairs: 1
-        }
-    );
+    assert_eq!(running.state(), (Phase::Applied, 1));
     assert_eq!(
         running.host.peek(|host| host.applied),
         3,

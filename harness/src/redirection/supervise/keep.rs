@@ -1,0 +1,140 @@
+//! One comparison of the host with the plan, and what it leads to.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use linkerd_harness_core::redirect::contest::{Suspects, Told};
+use linkerd_harness_core::redirect::{Drift, Plan, State};
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+
+use super::super::Firewall;
+use super::super::exec::with_children;
+use super::super::phase::{Phase, View, report};
+use super::{Failure, Next, Owner, milliseconds};
+use crate::report::Report;
+
+impl<F: Firewall> Owner<F> {
+    /// Looks, and brings the rules in or repairs them where they are not as they should be.
+    pub(super) async fn keep(&mut self, plan: &Arc<Plan>) -> Result<Next, Failure> {
+        let ours = self.applied.as_ref() == Some(plan);
+        self.vigil.begin_look();
+        let look = self.firewall.look(plan).await.map_err(if ours {
+            Failure::Check
+        } else {
+            Failure::Apply
+        })?;
+        self.views.send_replace(Some(View {
+            plan: Arc::clone(plan),
+            look: look.clone(),
+        }));
+        let drifts = match look.state {
+            State::Applied => {
+                if !ours {
+                    info!("rules are in place");
+                }
+                self.found_in_place(plan, ours);
+                return Ok(Next::Look);
+            }
+            State::Absent => vec![],
+            State::Drifted(drifts) => drifts,
+        };
+        if ours {
+            self.repair(plan, &drifts).await
+        } else {
+            self.bring_in(plan).await
+        }
+    }
+
+    fn found_in_place(&mut self, plan: &Arc<Plan>, ours: bool) {
+        let at = self.now();
+        self.vigil.forget_suspects();
+        if let Some(fight) = self.contest.found_in_place(at) {
+            info!(by = %fight.by, times = fight.times, "our rules are left alone again");
+        }
+        // For a while, a repair is what an operator wants to see.
+        let news = ours
+            && self.contest.repaired_lately(at)
+            && self.reports.borrow().reason == report::REPAIRED;
+        let report = if news {
+            self.reports.borrow().clone()
+        } else {
+            self.contest
+                .fight()
+                .map_or_else(report::applied, |fight| report::contested(fight, None))
+        };
+        self.settle(plan, report);
+    }
+
+    /// A plan that is new, which is not a repair, whatever is there.
+    async fn bring_in(&mut self, plan: &Arc<Plan>) -> Result<Next, Failure> {
+        let begun = Instant::now();
+        self.vigil.forget_suspects();
+        self.apply(plan).await?;
+        info!(ms = %milliseconds(begun), "rules applied");
+        let report = self
+            .contest
+            .fight()
+            .map_or_else(report::applied, |fight| report::contested(fight, None));
+        self.settle(plan, report);
+        Ok(Next::Look)
+    }
+
+    async fn repair(&mut self, plan: &Arc<Plan>, drifts: &[Drift]) -> Result<Next, Failure> {
+        self.set_phase(Phase::Changing);
+        let now = self.now();
+        if let (Some(fight), Some(at)) = (self.contest.fight(), self.contest.not_before())
+            && now < at
+        {
+            self.publish(report::contested(fight, Some(drifts)));
+            return Ok(Next::At(self.begun + at));
+        }
+        let by = self.vigil.suspects();
+        self.vigil.forget_suspects();
+        self.apply(plan).await?;
+        let told = self.contest.repaired(self.now(), by.iter().cloned());
+        let mut repairs = 0;
+        self.phase.send_modify(|state| {
+            state.repairs += 1;
+            state.last_repair = Some(SystemTime::now());
+            repairs = state.repairs;
+        });
+        let report = self.say_repaired(drifts, &by.into_iter().collect(), told, repairs);
+        self.settle(plan, report);
+        Ok(Next::Look)
+    }
+
+    /// A line while it is news, and one when it becomes a fight.
+    fn say_repaired(&self, drifts: &[Drift], by: &Suspects, told: Told, repairs: u64) -> Report {
+        let drift = report::in_words(drifts);
+        if told.loud {
+            warn!(%drift, %by, repairs, "rules had drifted, applied again");
+        } else {
+            debug!(%drift, %by, repairs, "rules had drifted, applied again");
+        }
+        let Some(fight) = self.contest.fight() else {
+            return report::repaired(drifts, by, repairs);
+        };
+        let report = report::contested(fight, None);
+        if told.fight_began {
+            warn!("{}", report.message);
+        }
+        report
+    }
+
+    async fn apply(&mut self, plan: &Arc<Plan>) -> Result<(), Failure> {
+        let (done, children) = with_children(self.firewall.apply(plan)).await;
+        self.vigil.changed_by_us(children);
+        done.map_err(Failure::Apply)
+    }
+
+    fn settle(&mut self, plan: &Arc<Plan>, report: Report) {
+        self.applied = Some(Arc::clone(plan));
+        self.set_phase(Phase::Applied);
+        self.publish(report);
+    }
+
+    fn now(&self) -> Duration {
+        self.begun.elapsed()
+    }
+}

@@ -1,0 +1,144 @@
+//! On a host whose kernel tells of changes.
+
+use super::*;
+
+/// With rules in place, and no look for as long as the tests run but when something is heard.
+async fn start_hearing() -> Running {
+    let heard = watch::Sender::new(Heard::default());
+    let host = FakeHost::default();
+    host.peek(|host| host.heard = Some(heard));
+    let mut running = start_with(host, Duration::from_secs(1_000_000));
+    running.plans.send_replace(Some(mk_plan(1)));
+    reason(&mut running.reports, "Applied").await;
+    running
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_heard_leads_to_a_look_at_once_and_the_writer_is_named() {
+    let mut running = start_hearing().await;
+    let looks = running.host.peek(|host| host.looks);
+    sleep(Duration::from_secs(3600)).await;
+    assert_eq!(
+        running.host.peek(|host| host.looks),
+        looks,
+        "a quiet host is left alone, also after our own change"
+    );
+    let begun = Instant::now();
+    running.host.peek(|host| host.undo("nft", 4711));
+    let report = reason(&mut running.reports, "Repaired").await;
+    assert!(
+        begun.elapsed() <= Duration::from_millis(30),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert!(report.message.contains("by nft (pid 4711)"), "{report:?}");
+    assert!(running.phase.borrow().last_repair.is_some());
+    sleep(Duration::from_secs(3600)).await;
+    assert_eq!(running.host.peek(|host| host.looks), looks + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_storm_of_changes_leads_to_few_looks_and_no_repair() {
+    let running = start_hearing().await;
+    let looks = running.host.peek(|host| host.looks);
+    for pid in 1000..3000 {
+        running.host.peek(|host| host.tell("dockerd", pid));
+        sleep(Duration::from_millis(5)).await;
+    }
+    sleep(Duration::from_secs(1)).await;
+    let looks = running.host.peek(|host| host.looks) - looks;
+    assert!((10..=55).contains(&looks), "{looks} in 10 s");
+    assert_eq!(running.state(), (Phase::Applied, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_happens_while_we_apply_is_not_missed() {
+    let mut running = start_hearing().await;
+    running.host.peek(|host| host.undone = 1);
+    running.plans.send_replace(Some(mk_plan(2)));
+    reason(&mut running.reports, "Repaired").await;
+    assert!(running.host.peek(|host| host.rules.is_some()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_writer_that_fights_back_is_named_and_repairs_are_far_apart() {
+    let mut running = start_hearing().await;
+    let applied = |host: &FakeHost| host.peek(|host| host.applied);
+    running.host.peek(|host| {
+        host.undone = 20;
+        host.undo("firewalld", 123);
+    });
+    let report = reason(&mut running.reports, "Contested").await;
+    assert_eq!(report.state, linkerd_harness_core::status::State::Degraded);
+    assert!(
+        report
+            .message
+            .contains("firewalld (pid 123) undid our rules 5 times"),
+        "{report:?}"
+    );
+    assert!(
+        report.message.contains("IPTablesMode `nftables`"),
+        "{report:?}"
+    );
+    sleep(Duration::from_secs(1)).await;
+    let report = running.reports.borrow().message.clone();
+    assert!(
+        report.contains("until the next repair: all rules were gone"),
+        "{report}"
+    );
+    assert_eq!(
+        running.phase.borrow().phase,
+        Phase::Changing,
+        "nobody is told that rules are there"
+    );
+    let begun = applied(&running.host);
+    let looks = running.host.peek(|host| host.looks);
+    sleep(Duration::from_secs(100)).await;
+    assert_eq!(applied(&running.host) - begun, 10, "one each 10 s");
+    assert!(running.host.peek(|host| host.looks) - looks <= 20);
+
+    // What an operator wants is done all the same, and is no repair.
+    running.plans.send_replace(Some(mk_plan(2)));
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(applied(&running.host) - begun, 11);
+    assert_eq!(running.reports.borrow().reason, "Contested");
+    running.plans.send_replace(None);
+    running
+        .phase
+        .wait_for(|state| state.phase == Phase::Removed)
+        .await
+        .unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fight_that_ends_is_forgotten_after_a_quiet_minute() {
+    let mut running = start();
+    running.plans.send_replace(Some(mk_plan(1)));
+    reason(&mut running.reports, "Applied").await;
+    running.host.peek(|host| {
+        host.undone = 8;
+        host.rules = None;
+    });
+    let report = reason(&mut running.reports, "Contested").await;
+    assert!(
+        report
+            .message
+            .contains("another program (the kernel does not tell which"),
+        "{report:?}"
+    );
+    while running
+        .host
+        .peek(|host| host.undone > 0 || host.rules.is_none())
+    {
+        sleep(Duration::from_secs(1)).await;
+    }
+    let over = Instant::now();
+    assert_eq!(running.reports.borrow().reason, "Contested");
+    reason(&mut running.reports, "Applied").await;
+    assert!(
+        (50..=75).contains(&over.elapsed().as_secs()),
+        "{:?}",
+        over.elapsed()
+    );
+    assert_eq!(running.state().0, Phase::Applied);
+}
