@@ -10,6 +10,8 @@ mod backends;
 mod choice;
 #[path = "redirection/dialect.rs"]
 mod dialect;
+#[path = "redirection/drift.rs"]
+mod drift;
 #[path = "redirection/foreign.rs"]
 mod foreign;
 #[path = "redirection/privileges.rs"]

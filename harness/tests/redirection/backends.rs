@@ -37,6 +37,8 @@ on_all_backends!(
     foreign::the_owner_repairs_what_others_flush,
     traffic::nobody_goes_astray_while_the_plan_changes,
     dialect::a_tool_with_other_words_is_understood,
+    drift::each_kind_of_tampering_is_seen_repaired_and_told,
+    drift::a_writer_that_fights_back_is_named_and_does_not_get_a_race,
     privileges::the_daemon_needs_two_capabilities_and_no_root,
 );
 

@@ -1,0 +1,299 @@
+//! Others change our rules while the owner runs.
+
+use std::io::{Read, Seek, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use linkerd_harness::redirection::{
+    Error, Firewall, Heard, Host, Inputs, Phase, Redirection, listen, report, supervise,
+};
+use linkerd_harness::report::Report;
+use linkerd_harness_core::config::Mode;
+use linkerd_harness_core::redirect::{Look, Plan, State};
+use tokio::process::Command;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::backends::name;
+use crate::netns::Namespace;
+use crate::setup::{RUN_DIR, mk_plan, state};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Whether the kernel tells of changes. Then no test lasts as long as it takes to look without a reason.
+fn is_told(mode: Mode) -> bool {
+    mode != Mode::Legacy
+}
+
+/// A firewall whose looks are counted.
+struct Counted(Host, Arc<AtomicU64>);
+
+impl Firewall for Counted {
+    async fn apply(&self, plan: &Plan) -> Result<(), Error> {
+        self.0.apply(plan).await
+    }
+
+    async fn withdraw(&self) -> Result<(), Error> {
+        self.0.withdraw().await
+    }
+
+    async fn look(&self, plan: &Plan) -> Result<Look, Error> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        self.0.look(plan).await
+    }
+}
+
+/// The owner of the rules at work, which are in place.
+struct Owner {
+    _plans: watch::Sender<Option<Arc<Plan>>>,
+    reports: watch::Receiver<Report>,
+    phase: watch::Receiver<Redirection>,
+    heard: watch::Receiver<Heard>,
+    looks: Arc<AtomicU64>,
+    _tasks: JoinSet<()>,
+}
+
+impl Owner {
+    async fn start(mode: Mode) -> Self {
+        let (firewall, choice) = Host::open(mode, Path::new(RUN_DIR)).await.unwrap();
+        let looks = Arc::new(AtomicU64::new(0));
+        let (plans, plans_in) = watch::channel(Some(Arc::new(mk_plan())));
+        let (heard_out, heard) = watch::channel(Heard::default());
+        let (phase_out, phase) = watch::channel(Redirection::default());
+        let (reports_out, reports) = watch::channel(report::starting());
+        let inputs = Inputs {
+            plans: plans_in,
+            heard: heard.clone(),
+            sweep: Duration::from_millis(if is_told(mode) { 3_600_000 } else { 100 }),
+        };
+        let mut tasks = JoinSet::new();
+        tasks.spawn(listen(choice.backend, heard_out));
+        tasks.spawn(supervise(
+            Counted(firewall, Arc::clone(&looks)),
+            inputs,
+            phase_out,
+            reports_out,
+            watch::Sender::new(None),
+        ));
+        let mut owner = Self {
+            _plans: plans,
+            reports,
+            phase,
+            heard,
+            looks,
+            _tasks: tasks,
+        };
+        owner.reports(|report| report.reason == "Applied").await;
+        owner
+    }
+
+    async fn reports(&mut self, wanted: impl FnMut(&Report) -> bool) -> Report {
+        let report = timeout(LIMIT, self.reports.wait_for(wanted)).await;
+        let report = report.map(|report| report.unwrap().clone());
+        report.unwrap_or_else(|_| panic!("still {:?}", self.reports.borrow()))
+    }
+
+    fn looks(&self) -> u64 {
+        self.looks.load(Ordering::Relaxed)
+    }
+}
+
+/// Runs a program in the namespace while the owner goes on, and gives whether it succeeded.
+async fn run(vm: &Namespace, program: &[&str], input: &str) -> bool {
+    let mut stdin = tempfile::tempfile().unwrap();
+    stdin.write_all(input.as_bytes()).unwrap();
+    stdin.rewind().unwrap();
+    let output = Command::new("ip")
+        .args(["netns", "exec", vm.name()])
+        .args(program)
+        .stdin(stdin)
+        .output();
+    output.await.unwrap().status.success()
+}
+
+/// What the log gets while this runs.
+fn logged<T: Send>(vm: &Namespace, work: impl Future<Output = T> + Send) -> (T, String) {
+    let mut log = tempfile::tempfile().unwrap();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(Arc::new(log.try_clone().unwrap()))
+        .finish();
+    let result = vm.block_on(async {
+        let _guard = tracing::subscriber::set_default(subscriber);
+        work.await
+    });
+    let mut text = String::new();
+    log.rewind().unwrap();
+    log.read_to_string(&mut text).unwrap();
+    (result, text)
+}
+
+pub(crate) fn each_kind_of_tampering_is_seen_repaired_and_told(mode: Mode) {
+    let vm = Namespace::new("vm");
+    let iptables = format!("iptables-{}", name(mode));
+    let restore = format!("{iptables}-restore");
+    let mut tampering: Vec<(&str, Vec<&str>, &str)> = vec![
+        (&iptables, vec!["-w", "5", "-t", "nat", "-F"], ""),
+        // Flushes, and deletes every chain, as `-t nat -F` and `-t nat -X` do.
+        (&restore, vec![], "*nat\nCOMMIT\n"),
+        (
+            &iptables,
+            vec!["-w", "5", "-t", "nat", "-D", "PROXY_INIT_OUTPUT", "2"],
+            "",
+        ),
+        (
+            &iptables,
+            vec![
+                "-w",
+                "5",
+                "-t",
+                "nat",
+                "-I",
+                "PROXY_INIT_OUTPUT",
+                "1",
+                "-p",
+                "udp",
+                "-j",
+                "RETURN",
+            ],
+            "",
+        ),
+        // Our jump moves behind another one.
+        (
+            &restore,
+            vec!["--noflush"],
+            "*nat\n:OTHER - [0:0]\n-I PREROUTING 1 -p tcp -j OTHER\nCOMMIT\n",
+        ),
+    ];
+    if is_told(mode) {
+        tampering.push(("nft", vec!["flush", "ruleset"], ""));
+    }
+    for (program, args, input) in tampering {
+        let words: Vec<&str> = [program].into_iter().chain(args).collect();
+        let (state_then, log) = logged(&vm, async {
+            let mut owner = Owner::start(mode).await;
+            assert!(run(&vm, &words, input).await, "{words:?}");
+            let report = owner.reports(|report| report.reason == "Repaired").await;
+            // The kernel keeps 15 bytes of a name.
+            let writer = format!("by {} (pid ", program.get(..15).unwrap_or(program));
+            let unknown = "by another program (the kernel does not tell which";
+            let named = if is_told(mode) { &writer } else { unknown };
+            assert!(report.message.contains(named), "{words:?}: {report:?}");
+            let state = *owner.phase.borrow();
+            state
+        });
+        assert_eq!(
+            (state_then.phase, state_then.repairs),
+            (Phase::Applied, 1),
+            "{words:?}"
+        );
+        assert!(state_then.last_repair.is_some());
+        assert_eq!(state(&vm, mode, &mk_plan()), State::Applied, "{words:?}");
+        let told: Vec<&str> = log.lines().filter(|line| line.contains("WARN")).collect();
+        assert!(
+            told.len() == 1 && told[0].contains("rules had drifted, applied again"),
+            "{words:?}: {log}"
+        );
+    }
+}
+
+pub(crate) fn a_writer_that_fights_back_is_named_and_does_not_get_a_race(mode: Mode) {
+    let vm = Namespace::new("vm");
+    let iptables = format!("iptables-{}", name(mode));
+    let undo: Vec<&str> = [iptables.as_str()]
+        .into_iter()
+        .chain("-w 5 -t nat -D PREROUTING -m addrtype --dst-type LOCAL -m comment --comment proxy-init/install-proxy-init-prerouting -j PROXY_INIT_REDIRECT".split(' '))
+        .collect();
+    let ((), log) = logged(&vm, async {
+        let mut owner = Owner::start(mode).await;
+        let mut reports = owner.reports.clone();
+        let held = |report: &Report| report.message.contains("until the next repair");
+        let fight = async {
+            while !held(&reports.borrow_and_update()) {
+                run(&vm, &undo, "").await;
+            }
+        };
+        timeout(LIMIT, fight).await.unwrap();
+        let report = owner.reports(held).await;
+        let who = if is_told(mode) {
+            iptables.as_str()
+        } else {
+            "another program"
+        };
+        assert_eq!(report.reason, "Contested");
+        assert!(report.message.starts_with(who), "{report:?}");
+        assert!(
+            report.message.contains("undid our rules 5 times"),
+            "{report:?}"
+        );
+        let repairs = owner.phase.borrow().repairs;
+        for _ in 0..10 {
+            assert!(!run(&vm, &undo, "").await, "there is nothing to undo");
+        }
+        assert_eq!(owner.phase.borrow().phase, Phase::Changing);
+        assert_eq!(owner.phase.borrow().repairs, repairs, "no race");
+        // The writer is done: the next repair is the last one.
+        owner
+            .reports(|report| report.message.contains("rules are in place now"))
+            .await;
+        assert_eq!(owner.phase.borrow().phase, Phase::Applied);
+    });
+    let repairs = log.matches("rules had drifted").count();
+    let fights = log.matches("undid our rules").count();
+    assert_eq!((repairs, fights), (3, 1), "loud repairs, and fights: {log}");
+    assert_eq!(state(&vm, mode, &mk_plan()), State::Applied);
+}
+
+#[test]
+fn changes_of_others_that_leave_our_rules_alone_cost_few_looks_and_no_repair() {
+    let vm = Namespace::new("vm");
+    vm.block_on(async {
+        vm.run(
+            &["iptables-nft-restore"],
+            "*filter\n:DOCKER - [0:0]\nCOMMIT\n*nat\n:DOCKER - [0:0]\nCOMMIT\n",
+        );
+        let mut owner = Owner::start(Mode::Nft).await;
+        let (looks, heard) = (owner.looks(), owner.heard.borrow().all());
+        // As Docker does: each line is a transaction.
+        for table in ["nat", "filter"] {
+            for port in 1..=50 {
+                let rule = format!("add rule ip {table} DOCKER tcp dport {port} return");
+                assert!(run(&vm, &["nft", &rule], "").await);
+            }
+        }
+        timeout(LIMIT, async {
+            while owner.heard.borrow().all() < heard + 100 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
+        .unwrap();
+        assert_eq!(owner.looks(), looks, "no look at what does not concern us");
+
+        // Behind our jump, so it may concern us. Many more a second than there are looks.
+        let rules: String = (1..=1000)
+            .map(|port| format!("add rule ip nat OUTPUT udp dport {port} return\n"))
+            .collect();
+        assert!(run(&vm, &["nft", "-i"], &rules).await);
+        let looks = owner.looks() - looks;
+        assert!(
+            (1..=100).contains(&looks),
+            "{looks} looks at 1000 transactions"
+        );
+        assert_eq!(
+            (owner.phase.borrow().phase, owner.phase.borrow().repairs),
+            (Phase::Applied, 0)
+        );
+        // And the one among them that matters is not lost.
+        let flush = ["nft", "flush", "chain", "ip", "nat", "PREROUTING"];
+        assert!(run(&vm, &flush, "").await);
+        let report = owner.reports(|report| report.reason == "Repaired").await;
+        assert!(
+            report.message.contains("PREROUTING has no jump"),
+            "{report:?}"
+        );
+    });
+}
