@@ -2,10 +2,14 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
-use linkerd_harness::redirection::{self, Firewall, Host};
+use linkerd_harness::redirection::{self, Firewall, Heard, Host, listen};
 use linkerd_harness_core::config::Mode;
 use linkerd_harness_core::redirect::State;
+use linkerd_harness_core::redirect::backend::Backend;
+use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::backends::{MODE, mode_of_child, word};
 use crate::netns::Namespace;
@@ -80,7 +84,10 @@ fn as_the_daemon() {
     runtime.block_on(async {
         let plan = mk_plan();
         let opened = Host::open(mode, Path::new(RUN_DIR)).await;
-        let (firewall, _) = opened.unwrap_or_else(|error| panic!("{error}"));
+        let (firewall, choice) = opened.unwrap_or_else(|error| panic!("{error}"));
+        let (heard_out, mut heard) = watch::channel(Heard::default());
+        tokio::spawn(listen(choice.backend, heard_out));
+        tokio::task::yield_now().await;
         firewall.apply(&plan).await.unwrap_or_else(|error| {
             panic!(
                 "{error}: {:?}: {:?}",
@@ -89,11 +96,58 @@ fn as_the_daemon() {
             )
         });
         assert_eq!(firewall.look(&plan).await.unwrap().state, State::Applied);
+        if mode != Mode::Legacy {
+            let told = heard.wait_for(|heard| heard.count() > 0);
+            let told = timeout(Duration::from_secs(60), told).await;
+            assert!(told.is_ok(), "the kernel tells the daemon of changes");
+        }
         // Root's directory is not given here, so rules in a legacy table cannot be seen by looking for tables.
         firewall.withdraw().await.unwrap();
         assert!(
             matches!(firewall.look(&plan).await.unwrap().state, State::Drifted(_)),
             "no jumps any more"
         );
+    });
+}
+
+#[test]
+fn without_the_privilege_to_be_told_of_changes_the_daemon_says_so_and_goes_on() {
+    let vm = Namespace::new("vm");
+    let user = PROXY.to_string();
+    let output = Command::new("ip")
+        .args(["netns", "exec", vm.name(), "setpriv", "--reuid", &user])
+        .args(["--clear-groups", "--inh-caps", "-all"])
+        .arg(std::env::current_exe().unwrap())
+        .args([
+            "privileges::as_nobody",
+            "--exact",
+            "--ignored",
+            "--nocapture",
+        ])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "{said}"
+    );
+    let told = "the kernel does not tell of changes to nf_tables";
+    assert_eq!(said.matches(told).count(), 1, "{said}");
+}
+
+#[test]
+#[ignore = "the child of without_the_privilege_to_be_told_of_changes_the_daemon_says_so_and_goes_on"]
+fn as_nobody() {
+    tracing_subscriber::fmt().with_ansi(false).init();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let listener = tokio::spawn(listen(Backend::Nft, watch::Sender::new(Heard::default())));
+        // Long enough for some more attempts.
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert!(!listener.is_finished());
     });
 }

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until};
 use super::super::heard::Heard;
 
 /// From the first change to the look: whoever reloads a firewall makes many.
-const SETTLE: Duration = Duration::from_millis(20);
+const SETTLE: Duration = Duration::from_millis(10);
 
 /// Between looks on a host whose rules change all the time, for each look runs a program; a few may follow faster.
 const PACE: Duration = Duration::from_millis(200);
