@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use linkerd_harness_core::redirect::backend::NoBackend;
 use linkerd_harness_core::redirect::netlink::{Transaction, Writer};
 use linkerd_harness_core::redirect::{Look, State};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::super::exec::note_child;
 use super::*;
@@ -170,12 +170,11 @@ fn mk_plan(uid: u32) -> Arc<Plan> {
     Arc::new(Plan::new(&redirect, ports, uid, []))
 }
 
+/// A report with this reason, before long.
 async fn reason(reports: &mut watch::Receiver<Report>, reason: &str) -> Report {
-    reports
-        .wait_for(|report| report.reason == reason)
-        .await
-        .unwrap()
-        .clone()
+    let wanted = reports.wait_for(|report| report.reason == reason);
+    let limit = Duration::from_secs(10_000);
+    timeout(limit, wanted).await.unwrap().unwrap().clone()
 }
 
 #[tokio::test(start_paused = true)]

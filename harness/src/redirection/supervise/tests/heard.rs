@@ -23,6 +23,10 @@ async fn what_is_heard_leads_to_a_look_at_once_and_the_writer_is_named() {
         looks,
         "a quiet host is left alone, also after our own change"
     );
+    // One who came before, and whose change did no harm.
+    running.host.peek(|host| host.tell("dockerd", 815));
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(running.host.peek(|host| host.looks), looks + 1);
     let begun = Instant::now();
     running.host.peek(|host| host.undo("nft", 4711));
     let report = reason(&mut running.reports, "Repaired").await;
@@ -34,7 +38,7 @@ async fn what_is_heard_leads_to_a_look_at_once_and_the_writer_is_named() {
     assert!(report.message.contains("by nft (pid 4711)"), "{report:?}");
     assert!(running.phase.borrow().last_repair.is_some());
     sleep(Duration::from_secs(3600)).await;
-    assert_eq!(running.host.peek(|host| host.looks), looks + 1);
+    assert_eq!(running.host.peek(|host| host.looks), looks + 2);
 }
 
 #[tokio::test(start_paused = true)]
