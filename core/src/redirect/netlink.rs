@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use super::backend::Backend;
+use super::nftables;
 use super::rule::Chain;
 
 /// `NFNL_SUBSYS_NFTABLES`: the upper byte of a message's type.
@@ -59,8 +61,9 @@ pub struct Transaction {
 }
 
 /// Puts messages together to transactions. Takes any bytes: what it does not know it leaves out.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Reader {
+    backend: Backend,
     /// Of the transaction whose end is still to come.
     things: Things,
 }
@@ -80,6 +83,14 @@ enum Things {
 // === impl Reader ===
 
 impl Reader {
+    /// For a host whose rules of ours are in this backend.
+    pub fn new(backend: Backend) -> Self {
+        Self {
+            backend,
+            things: Things::None,
+        }
+    }
+
     /// The transactions that end in this datagram.
     pub fn read(&mut self, datagram: &[u8]) -> Vec<Transaction> {
         let mut ended = Vec::new();
@@ -87,7 +98,7 @@ impl Reader {
             if message.kind != NEW_GEN {
                 self.things = match self.things {
                     Things::Ours => Things::Ours,
-                    _ if message.concerns_us() => Things::Ours,
+                    _ if message.concerns_us(self.backend) => Things::Ours,
                     _ => Things::Foreign,
                 };
                 continue;
@@ -102,7 +113,7 @@ impl Reader {
 
     /// What is to be thought after messages were lost: somebody changed something.
     pub fn lost(&mut self) -> Transaction {
-        *self = Self::default();
+        self.things = Things::None;
         Transaction {
             concerns_us: true,
             writer: None,
@@ -132,12 +143,13 @@ impl<'a> Message<'a> {
         value.split(|byte| *byte == 0).next()
     }
 
-    fn concerns_us(&self) -> bool {
+    fn concerns_us(&self, backend: Backend) -> bool {
         let Some(table) = self.text(TABLE) else {
             return true;
         };
-        if table.starts_with(b"linkerd") {
-            return true;
+        if backend == Backend::Nftables {
+            let own = nftables::TABLE.split_once(' ');
+            return own.is_some_and(|(_, name)| name.as_bytes() == table);
         }
         if table != b"nat" || !IP_FAMILIES.contains(&self.family) {
             return false;

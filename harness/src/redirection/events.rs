@@ -39,7 +39,7 @@ pub async fn listen(backend: Backend, heard: watch::Sender<Heard>) {
         debug!("nf_tables is not loaded: rules are compared every few seconds only");
         return std::future::pending().await;
     }
-    let mut reader = Reader::default();
+    let mut reader = Reader::new(backend);
     let mut said = false;
     loop {
         let error = match subscribe() {

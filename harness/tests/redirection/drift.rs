@@ -131,54 +131,60 @@ fn logged<T: Send>(vm: &Namespace, work: impl Future<Output = T> + Send) -> (T, 
     (result, text)
 }
 
-pub(crate) fn each_kind_of_tampering_is_seen_repaired_and_told(mode: Mode) {
-    let vm = Namespace::new("vm");
+/// A program in words, and its input.
+type Tampering = (String, &'static str);
+
+fn mk_tampering(mode: Mode) -> Vec<Tampering> {
+    let flush = ("nft flush ruleset".to_owned(), "");
+    if mode == Mode::Nftables {
+        let table = "inet linkerd_proxy_harness";
+        let words = [
+            format!("nft delete table {table}"),
+            format!("nft flush table {table}"),
+            format!("nft flush chain {table} output"),
+            format!("nft insert rule {table} proxy_init_output ip protocol udp return"),
+            format!("nft insert rule {table} prerouting tcp dport 1 accept"),
+        ];
+        return words
+            .map(|words| (words, ""))
+            .into_iter()
+            .chain([flush])
+            .collect();
+    }
     let iptables = format!("iptables-{}", name(mode));
-    let restore = format!("{iptables}-restore");
-    let mut tampering: Vec<(&str, Vec<&str>, &str)> = vec![
-        (&iptables, vec!["-w", "5", "-t", "nat", "-F"], ""),
+    let mut all = vec![
+        (format!("{iptables} -w 5 -t nat -F"), ""),
         // Flushes, and deletes every chain, as `-t nat -F` and `-t nat -X` do.
-        (&restore, vec![], "*nat\nCOMMIT\n"),
+        (format!("{iptables}-restore"), "*nat\nCOMMIT\n"),
+        // From the middle of a chain.
+        (format!("{iptables} -w 5 -t nat -D PROXY_INIT_OUTPUT 2"), ""),
         (
-            &iptables,
-            vec!["-w", "5", "-t", "nat", "-D", "PROXY_INIT_OUTPUT", "2"],
-            "",
-        ),
-        (
-            &iptables,
-            vec![
-                "-w",
-                "5",
-                "-t",
-                "nat",
-                "-I",
-                "PROXY_INIT_OUTPUT",
-                "1",
-                "-p",
-                "udp",
-                "-j",
-                "RETURN",
-            ],
+            format!("{iptables} -w 5 -t nat -I PROXY_INIT_OUTPUT 1 -p udp -j RETURN"),
             "",
         ),
         // Our jump moves behind another one.
         (
-            &restore,
-            vec!["--noflush"],
+            format!("{iptables}-restore --noflush"),
             "*nat\n:OTHER - [0:0]\n-I PREROUTING 1 -p tcp -j OTHER\nCOMMIT\n",
         ),
     ];
-    if is_told(mode) {
-        tampering.push(("nft", vec!["flush", "ruleset"], ""));
+    // Legacy tables know nothing of it.
+    if mode != Mode::Legacy {
+        all.push(flush);
     }
-    for (program, args, input) in tampering {
-        let words: Vec<&str> = [program].into_iter().chain(args).collect();
+    all
+}
+
+pub(crate) fn each_kind_of_tampering_is_seen_repaired_and_told(mode: Mode) {
+    let vm = Namespace::new("vm");
+    for (program, input) in mk_tampering(mode) {
+        let words: Vec<&str> = program.split(' ').collect();
         let (state_then, log) = logged(&vm, async {
             let mut owner = Owner::start(mode).await;
             assert!(run(&vm, &words, input).await, "{words:?}");
             let report = owner.reports(|report| report.reason == "Repaired").await;
             // The kernel keeps 15 bytes of a name.
-            let writer = format!("by {} (pid ", program.get(..15).unwrap_or(program));
+            let writer = format!("by {} (pid ", words[0].get(..15).unwrap_or(words[0]));
             let unknown = "by another program (the kernel does not tell which";
             let named = if is_told(mode) { &writer } else { unknown };
             assert!(report.message.contains(named), "{words:?}: {report:?}");
@@ -201,11 +207,14 @@ pub(crate) fn each_kind_of_tampering_is_seen_repaired_and_told(mode: Mode) {
 
 pub(crate) fn a_writer_that_fights_back_is_named_and_does_not_get_a_race(mode: Mode) {
     let vm = Namespace::new("vm");
-    let iptables = format!("iptables-{}", name(mode));
-    let undo: Vec<&str> = [iptables.as_str()]
-        .into_iter()
-        .chain("-w 5 -t nat -D PREROUTING -m addrtype --dst-type LOCAL -m comment --comment proxy-init/install-proxy-init-prerouting -j PROXY_INIT_REDIRECT".split(' '))
-        .collect();
+    let undo = match mode {
+        Mode::Nftables => "nft delete table inet linkerd_proxy_harness".to_owned(),
+        _ => format!(
+            "iptables-{} -w 5 -t nat -D PREROUTING -m addrtype --dst-type LOCAL -m comment --comment proxy-init/install-proxy-init-prerouting -j PROXY_INIT_REDIRECT",
+            name(mode)
+        ),
+    };
+    let undo: Vec<&str> = undo.split(' ').collect();
     let ((), log) = logged(&vm, async {
         let mut owner = Owner::start(mode).await;
         let mut reports = owner.reports.clone();
@@ -218,7 +227,7 @@ pub(crate) fn a_writer_that_fights_back_is_named_and_does_not_get_a_race(mode: M
         timeout(LIMIT, fight).await.unwrap();
         let report = owner.reports(held).await;
         let who = if is_told(mode) {
-            iptables.as_str()
+            undo[0]
         } else {
             "another program"
         };

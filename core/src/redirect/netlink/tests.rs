@@ -46,8 +46,8 @@ fn mk_end(pid: u32, name: &str) -> Vec<u8> {
     )
 }
 
-fn concerns_us(message: &[u8]) -> bool {
-    let mut reader = Reader::default();
+fn concerns_us(backend: Backend, message: &[u8]) -> bool {
+    let mut reader = Reader::new(backend);
     assert_eq!(reader.read(message), []);
     let ended = reader.read(&mk_end(1, "nft"));
     assert_eq!(ended.len(), 1);
@@ -56,7 +56,7 @@ fn concerns_us(message: &[u8]) -> bool {
 
 #[test]
 fn a_transaction_says_who_made_it_even_when_it_comes_in_pieces() {
-    let mut reader = Reader::default();
+    let mut reader = Reader::new(Backend::Nft);
     let things = [
         mk_rule(DEL_RULE, 2, "nat", "FOO"),
         mk_rule(DEL_RULE, 2, "nat", "OUTPUT"),
@@ -102,12 +102,12 @@ fn only_what_can_undo_our_rules_concerns_us() {
         (DEL_TABLE, 2, "nat", "", true),
         (DEL_CHAIN, 2, "nat", "ANY", true),
         (DEL_TABLE, 2, "filter", "", false),
-        (DEL_TABLE, 1, "linkerd_proxy_harness", "", true),
+        (DEL_TABLE, 1, "linkerd_proxy_harness", "", false),
         // Elements of a set.
         (12, 2, "nat", "", false),
     ] {
         assert_eq!(
-            concerns_us(&mk_rule(kind, family, table, chain)),
+            concerns_us(Backend::Nft, &mk_rule(kind, family, table, chain)),
             concerns,
             "{kind} {family} {table} {chain}"
         );
@@ -115,8 +115,29 @@ fn only_what_can_undo_our_rules_concerns_us() {
 }
 
 #[test]
+fn in_a_table_of_our_own_only_that_table_concerns_us() {
+    let concerns = |message: &[u8]| concerns_us(Backend::Nftables, message);
+    assert!(concerns(&mk_rule(
+        DEL_TABLE,
+        1,
+        "linkerd_proxy_harness",
+        ""
+    )));
+    assert!(concerns(&mk_rule(
+        NEW_RULE,
+        1,
+        "linkerd_proxy_harness",
+        "any"
+    )));
+    // Elements of its sets.
+    assert!(concerns(&mk_rule(14, 1, "linkerd_proxy_harness", "")));
+    assert!(!concerns(&mk_rule(DEL_RULE, 2, "nat", "OUTPUT")));
+    assert!(!concerns(&mk_rule(DEL_TABLE, 1, "firewalld", "")));
+}
+
+#[test]
 fn what_was_missed_may_concern_us() {
-    let mut reader = Reader::default();
+    let mut reader = Reader::new(Backend::Nft);
     let ended = reader.read(&mk_end(1, "nft"));
     assert!(ended[0].concerns_us, "its beginning was missed");
     reader.read(&mk_rule(NEW_RULE, 2, "filter", "INPUT"));
@@ -124,7 +145,7 @@ fn what_was_missed_may_concern_us() {
     assert!(lost.concerns_us && lost.writer.is_none());
     assert!(reader.read(&mk_end(1, "nft"))[0].concerns_us);
     assert!(
-        concerns_us(&mk_message(NEW_RULE, 2, &[])),
+        concerns_us(Backend::Nft, &mk_message(NEW_RULE, 2, &[])),
         "no table is told"
     );
 }
@@ -134,7 +155,7 @@ fn messages_of_others_and_broken_ones_are_left_out() {
     let mut other = mk_end(1, "conntrack");
     // NFNL_SUBSYS_CTNETLINK.
     other[4..6].copy_from_slice(&u16::from_le_bytes([NEW_GEN, 1]).to_ne_bytes());
-    let mut reader = Reader::default();
+    let mut reader = Reader::new(Backend::Nft);
     assert_eq!(reader.read(&other), []);
     assert_eq!(reader.read(&[other, mk_end(2, "nft")].concat()).len(), 1);
     let whole = mk_end(3, "nft");
@@ -146,7 +167,7 @@ fn messages_of_others_and_broken_ones_are_left_out() {
 proptest! {
     #[test]
     fn any_bytes_can_be_read(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-        prop_assert!(Reader::default().read(&bytes).len() <= bytes.len());
+        prop_assert!(Reader::new(Backend::Nft).read(&bytes).len() <= bytes.len());
     }
 
     /// Near misses: a true message with some bytes changed.
@@ -157,6 +178,6 @@ proptest! {
             let at = at % bytes.len();
             bytes[at] = value;
         }
-        prop_assert!(Reader::default().read(&bytes).len() <= 2 + bytes.len() / HEADER);
+        prop_assert!(Reader::new(Backend::Nft).read(&bytes).len() <= 2 + bytes.len() / HEADER);
     }
 }
