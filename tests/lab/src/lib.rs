@@ -2,6 +2,7 @@
 //!
 //! [`lab::Lab`] is the whole of it; [`walkthrough`] is what a person does there.
 
+pub mod apiserver;
 pub mod capture;
 pub mod cgroup;
 pub mod control;
@@ -9,6 +10,7 @@ pub mod demo;
 pub mod dns;
 pub mod docker;
 pub mod exec;
+pub mod go;
 pub mod host;
 pub mod lab;
 pub mod measure;

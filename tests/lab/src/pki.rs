@@ -86,14 +86,14 @@ impl Pki {
 }
 
 /// A certificate authority without a limit on the authorities below it: SPIRE's is one.
-fn authority(name: &str, days: i64) -> CertificateParams {
+pub(crate) fn authority(name: &str, days: i64) -> CertificateParams {
     let mut params = certificate(name, days);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params
 }
 
-fn certificate(name: &str, days: i64) -> CertificateParams {
+pub(crate) fn certificate(name: &str, days: i64) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, name);
     params.not_before = OffsetDateTime::now_utc() - Duration::minutes(5);
@@ -102,7 +102,7 @@ fn certificate(name: &str, days: i64) -> CertificateParams {
     params
 }
 
-fn write(path: &Path, mode: u32, text: &str) -> Result<()> {
+pub(crate) fn write(path: &Path, mode: u32, text: &str) -> Result<()> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(mode);
     let mut file = options

@@ -1,14 +1,12 @@
 //! SPIRE: its binaries, and a server and an agent in a VM under `/opt/spire`, as in the walk-through.
 
-use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
+use crate::go;
 use crate::pki::{Pki, TRUST_DOMAIN};
 use crate::vm::Vm;
-use crate::{exec, place, screen};
 
 /// Where the VM sees the binaries.
 pub const BIN: &str = "/opt/spire/bin";
@@ -39,44 +37,16 @@ impl Binaries {
     }
 }
 
-fn find(variable: &str, program: &str) -> Result<PathBuf> {
-    if let Some(named) = std::env::var_os(variable) {
-        let named = PathBuf::from(named);
-        return fs::canonicalize(&named)
-            .with_context(|| format!("{variable} names `{}`", named.display()));
+fn find(variable: &'static str, name: &'static str) -> Result<PathBuf> {
+    go::Program {
+        name,
+        variable,
+        module: "tests/lab/spire",
+        package: &format!("github.com/spiffe/spire/cmd/{name}"),
+        // The server's SQLite is C.
+        cgo: true,
     }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    if let Some(found) = std::env::split_paths(&path)
-        .map(|dir| dir.join(program))
-        .find(|file| file.is_file())
-    {
-        return Ok(found);
-    }
-    build(program)
-}
-
-fn build(program: &str) -> Result<PathBuf> {
-    let built = place::cache().join("bin").join(program);
-    if built.exists() {
-        return Ok(built);
-    }
-    let module = place::source().join("tests/lab/spire");
-    let unfinished = built.with_extension("part");
-    screen::working(&format!("building {program} with Go, once"), || {
-        let mut go = Command::new("go");
-        // Without symbols: half the size. With cgo: the server's SQLite is C.
-        go.current_dir(&module).env("CGO_ENABLED", "1").args([
-            "build",
-            "-trimpath",
-            "-ldflags=-s -w",
-            "-o",
-        ]);
-        go.arg(&unfinished)
-            .arg(format!("github.com/spiffe/spire/cmd/{program}"));
-        exec::run(&mut go)?.ok()
-    })?;
-    fs::rename(&unfinished, &built).context("name the finished program")?;
-    Ok(built)
+    .find()
 }
 
 /// Puts SPIRE's configuration and units on the VM's disk. Starting them is a step of the walk-through.
