@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Parser;
 use clap::builder::PossibleValuesParser;
+use clap::{Parser, Subcommand};
 use ipnet::{IpNet, Ipv4Net};
 use linkerd_harness_core::names::{DnsLabel, DnsName};
 
@@ -17,7 +17,32 @@ use crate::manifests::INBOUND_POLICIES;
 /// groups and Services from a directory, keeps its state in memory, and serves registration and Linkerd's
 /// destination and policy APIs over mutual TLS.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "autoregistration", version, max_term_width = 100)]
+#[command(
+    name = "autoregistration",
+    version,
+    max_term_width = 100,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true
+)]
+pub struct CommandLine {
+    /// Something to print instead of running.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    /// How to run.
+    #[command(flatten)]
+    pub args: Option<Args>,
+}
+
+/// Something to print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Print the definition of `ExternalGroup`, for `kubectl apply --server-side -f -`
+    Crds,
+}
+
+/// How to run standalone.
+#[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Directory with manifests (*.yaml, *.yml, *.json), followed when they change
     #[arg(long, value_name = "DIR")]
@@ -155,9 +180,13 @@ mod tests {
         "k",
     ];
 
+    fn parse<'a>(line: impl IntoIterator<Item = &'a &'a str>) -> Result<CommandLine, clap::Error> {
+        CommandLine::try_parse_from(line)
+    }
+
     #[test]
     fn the_defaults_are_those_of_the_walkthrough() {
-        let args = Args::try_parse_from(REQUIRED).unwrap();
+        let args = parse(&REQUIRED).unwrap().args.unwrap();
         assert_eq!(args.registration_listen.port(), 8081);
         assert_eq!(args.trust_domain.as_str(), "root.linkerd.cluster.local");
         assert_eq!(args.cluster_networks.len(), 5);
@@ -178,10 +207,21 @@ mod tests {
             ["--cluster-networks", "10.0.0.0/8,x"],
             ["--policy-listen", "8090"],
         ] {
-            assert!(
-                Args::try_parse_from(REQUIRED.iter().chain(&bad)).is_err(),
-                "{bad:?}"
-            );
+            assert!(parse(REQUIRED.iter().chain(&bad)).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn definitions_are_printed_without_anything_that_running_needs() {
+        let line = parse(&["autoregistration", "crds"]).unwrap();
+        assert_eq!(line.command, Some(Command::Crds));
+        assert!(line.args.is_none());
+        assert!(parse(REQUIRED.iter().chain(&["crds"])).is_err());
+        for missing in [1, 3, 5, 7] {
+            let mut short = REQUIRED.to_vec();
+            short.drain(missing..missing + 2);
+            assert!(parse(&short).is_err(), "{short:?}");
+        }
+        assert!(parse(&["autoregistration"]).is_err());
     }
 }

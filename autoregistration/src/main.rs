@@ -3,10 +3,10 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use autoregistration::args::Args;
+use autoregistration::args::{Args, Command, CommandLine};
 use autoregistration::standalone::Standalone;
-use autoregistration::{logging, report};
-use clap::Parser as _;
+use autoregistration::{crd, logging, report};
+use clap::{CommandFactory as _, Parser as _};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 
@@ -16,12 +16,21 @@ const OS_REFUSED: u8 = 71;
 const CONFIGURATION: u8 = 78;
 
 fn main() -> ExitCode {
-    let args = match Args::try_parse() {
-        Ok(args) => args,
-        Err(error) => {
-            // Help and version come this way as well. Nothing can be done when they cannot be printed.
-            drop(error.print());
-            return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
+    let line = match CommandLine::try_parse() {
+        Ok(line) => line,
+        Err(error) => return refuse(&error),
+    };
+    let args = match line {
+        CommandLine {
+            command: Some(Command::Crds),
+            ..
+        } => return print_definitions(),
+        CommandLine {
+            args: Some(args), ..
+        } => args,
+        CommandLine { args: None, .. } => {
+            let kind = clap::error::ErrorKind::MissingRequiredArgument;
+            return refuse(&CommandLine::command().error(kind, "nothing is said of how to run"));
         }
     };
     let filter = std::env::var(logging::VARIABLE).ok();
@@ -31,6 +40,23 @@ fn main() -> ExitCode {
     }
     match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime.block_on(serve(args)),
+        Err(error) => fail(&error, OS_REFUSED),
+    }
+}
+
+fn refuse(error: &clap::Error) -> ExitCode {
+    // Help and version come this way as well. Nothing can be done when they cannot be printed.
+    drop(error.print());
+    ExitCode::from(if error.use_stderr() { USAGE } else { 0 })
+}
+
+fn print_definitions() -> ExitCode {
+    let text = match crd::yaml() {
+        Ok(text) => text,
+        Err(error) => return fail(&error, 1),
+    };
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error, OS_REFUSED),
     }
 }

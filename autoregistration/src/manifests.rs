@@ -6,7 +6,9 @@
 pub mod files;
 pub mod watch;
 
+mod access;
 mod group;
+mod labels;
 mod node;
 mod service;
 #[cfg(test)]
@@ -19,6 +21,7 @@ use std::net::IpAddr;
 use linkerd_harness_api::v1;
 
 use crate::view::ServicePort;
+pub use access::{Access, IdentityPattern};
 pub(crate) use group::{DEFAULT_INBOUND_POLICY, INBOUND_POLICIES, OPAQUE_PORTS};
 use node::Node;
 
@@ -46,6 +49,8 @@ pub struct Group {
     pub ports: Vec<(String, u16)>,
     /// Checks on the application, with Kubernetes' defaults filled in.
     pub probes: Vec<v1::Probe>,
+    /// Who may join; `None` when the group does not say.
+    pub access: Option<Access>,
 }
 
 /// A `Service`.
@@ -96,6 +101,15 @@ pub struct Problem {
     pub message: String,
 }
 
+/// Something in an object that cannot be taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldProblem {
+    /// Path of the field; empty for the object itself.
+    pub field: String,
+    /// What is wrong and what to write instead.
+    pub message: String,
+}
+
 /// The manifests cannot be taken; nothing of them is.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", list(problems))]
@@ -125,6 +139,20 @@ pub fn parse(sources: &[Source]) -> Result<(Manifests, Vec<Ignored>), Error> {
         Err(Error {
             problems: reader.problems,
         })
+    }
+}
+
+/// Reads one `ExternalGroup` that an API server has answered with. What is wrong is said with the field.
+pub fn group(object: &serde_norway::Value) -> Result<Group, Vec<FieldProblem>> {
+    let found = node::Problems::default();
+    let group = group::read(&Node::root(object, &found));
+    let problems = found.take();
+    match group {
+        Some(group) if problems.is_empty() => Ok(group),
+        _ => Err(problems
+            .into_iter()
+            .map(|(field, message)| FieldProblem { field, message })
+            .collect()),
     }
 }
 
@@ -272,6 +300,17 @@ impl fmt::Display for Problem {
             write!(f, ", {}", self.field)?;
         }
         write!(f, ": {}", self.message)
+    }
+}
+
+// === impl FieldProblem ===
+
+impl fmt::Display for FieldProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.field.is_empty() {
+            write!(f, "{}: ", self.field)?;
+        }
+        f.write_str(&self.message)
     }
 }
 

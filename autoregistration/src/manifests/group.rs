@@ -7,10 +7,8 @@ use linkerd_harness_api::v1;
 use linkerd_harness_core::names::{DnsLabel, PortRange};
 
 use super::node::Node;
-use super::{Group, service};
-
-/// So that `<group>-<10 hex>` is a DNS label, of at most 63 characters.
-const LONGEST_NAME: usize = 52;
+use super::{Group, access, labels, service};
+use crate::crd::{annotations as crd_annotations, limits};
 
 /// Policy of a port for which nothing else is said: the values that linkerd2-proxy takes.
 pub(crate) const INBOUND_POLICIES: [&str; 6] = [
@@ -29,10 +27,11 @@ pub(crate) const OPAQUE_PORTS: &str = "config.linkerd.io/opaque-ports";
 
 pub(super) fn read(object: &Node<'_>) -> Option<Group> {
     let (namespace, name) = names(object)?;
-    if name.len() > LONGEST_NAME {
+    if name.len() > limits::NAME {
         object.field("metadata").field("name").problem(format!(
-            "has {} characters; at most {LONGEST_NAME}, so that the names of workloads stay DNS labels",
-            name.len()
+            "has {} characters; at most {}, so that the names of workloads stay DNS labels",
+            name.len(),
+            limits::NAME
         ));
     }
     let spec = object.field("spec");
@@ -48,23 +47,37 @@ pub(super) fn read(object: &Node<'_>) -> Option<Group> {
         })
         .collect::<Vec<_>>();
     unique(&template.field("ports"), &ports);
+    template.field("ports").at_most(limits::PORTS);
     let (outer, inner) = (spec.field("probes"), template.field("probes"));
     if outer.present() && inner.present() {
         inner.problem("probes are also given at spec.probes; keep one of the two");
     }
-    let probes = if inner.present() { inner } else { outer };
+    let mut probes = if inner.present() { inner } else { outer }.items();
+    let said = object.field("metadata").field("annotations");
+    let text = said.field(crd_annotations::PROBES);
+    let more = text.parsed_document();
+    if let Some(more) = &more {
+        probes.extend(text.document(more).items());
+    }
+    if probes.len() > limits::PROBES {
+        spec.field("probes").problem(format!(
+            "has {} entries; at most {}",
+            probes.len(),
+            limits::PROBES
+        ));
+    }
     let annotations = template.field("metadata").field("annotations");
     check_annotations(&annotations);
     Some(Group {
         namespace,
         name,
-        labels: template.field("metadata").field("labels").texts(),
+        labels: labels::read(&template.field("metadata").field("labels")),
         annotations: annotations.texts(),
         probes: probes
-            .items()
             .iter()
             .filter_map(|entry| probe(entry, &ports))
             .collect(),
+        access: access::read(&spec.field("access"), &said.field(crd_annotations::ACCESS)),
         ports,
     })
 }
@@ -140,7 +153,7 @@ fn probe(probe: &Node<'_>, ports: &[(String, u16)]) -> Option<v1::Probe> {
         if probe.field(other).present() {
             probe
                 .field(other)
-                .problem("is not supported; write an httpGet");
+                .problem("is not supported yet; write an httpGet");
             return None;
         }
     }
@@ -151,11 +164,21 @@ fn probe(probe: &Node<'_>, ports: &[(String, u16)]) -> Option<v1::Probe> {
     }
     let settings = v1::Probe {
         http_get: None,
-        initial_delay_seconds: probe.field("initialDelaySeconds").number(0, 0),
-        period_seconds: probe.field("periodSeconds").number(1, 10),
-        timeout_seconds: probe.field("timeoutSeconds").number(1, 1),
-        success_threshold: probe.field("successThreshold").number(1, 1),
-        failure_threshold: probe.field("failureThreshold").number(1, 3),
+        initial_delay_seconds: probe
+            .field("initialDelaySeconds")
+            .number(0, limits::INITIAL_DELAY_SECONDS),
+        period_seconds: probe
+            .field("periodSeconds")
+            .number(1, limits::PERIOD_SECONDS),
+        timeout_seconds: probe
+            .field("timeoutSeconds")
+            .number(1, limits::TIMEOUT_SECONDS),
+        success_threshold: probe
+            .field("successThreshold")
+            .number(1, limits::SUCCESS_THRESHOLD),
+        failure_threshold: probe
+            .field("failureThreshold")
+            .number(1, limits::FAILURE_THRESHOLD),
     };
     Some(v1::Probe {
         http_get: Some(http_get(&get, ports)?),
@@ -164,12 +187,18 @@ fn probe(probe: &Node<'_>, ports: &[(String, u16)]) -> Option<v1::Probe> {
 }
 
 fn http_get(get: &Node<'_>, ports: &[(String, u16)]) -> Option<v1::HttpGet> {
-    let scheme = get.field("scheme").text().unwrap_or_else(|| "HTTP".into());
+    let scheme = get
+        .field("scheme")
+        .text()
+        .unwrap_or_else(|| limits::SCHEME.into());
     if !matches!(scheme.as_str(), "HTTP" | "HTTPS") {
         get.field("scheme")
             .problem(format!("`{scheme}` is not known; write HTTP or HTTPS"));
     }
-    let path = get.field("path").text().unwrap_or_else(|| "/".into());
+    let path = get
+        .field("path")
+        .text()
+        .unwrap_or_else(|| limits::PATH.into());
     if !path.starts_with('/') || path.parse::<hyper::http::uri::PathAndQuery>().is_err() {
         get.field("path").problem(format!(
             "`{}` is not a path; begin it with `/` and encode spaces",
@@ -183,6 +212,7 @@ fn http_get(get: &Node<'_>, ports: &[(String, u16)]) -> Option<v1::HttpGet> {
             host.escape_debug()
         ));
     }
+    get.field("httpHeaders").at_most(limits::HEADERS);
     let headers = get
         .field("httpHeaders")
         .items()
@@ -192,9 +222,8 @@ fn http_get(get: &Node<'_>, ports: &[(String, u16)]) -> Option<v1::HttpGet> {
     Some(v1::HttpGet {
         port: probe_port(&get.field("port"), ports)?.into(),
         scheme,
-        // The probe runs on the VM itself.
         host: if host.is_empty() {
-            "127.0.0.1".into()
+            limits::HOST.into()
         } else {
             host
         },

@@ -37,6 +37,18 @@ impl<'a> Node<'a> {
         }
     }
 
+    /// A document that is the text of this value; its problems are told with the path of this one before theirs.
+    pub(super) fn document<'b>(&self, value: &'b Value) -> Node<'b>
+    where
+        'a: 'b,
+    {
+        Node {
+            value: Some(value),
+            path: self.path.clone(),
+            problems: self.problems,
+        }
+    }
+
     /// Notes a problem with this value.
     pub(super) fn problem(&self, message: impl Into<String>) {
         self.problems
@@ -54,6 +66,8 @@ impl<'a> Node<'a> {
     pub(super) fn field(&self, name: &str) -> Self {
         let path = if self.path.is_empty() {
             name.to_owned()
+        } else if name.contains(['.', '/']) {
+            format!("{}[{name}]", self.path)
         } else {
             format!("{}.{name}", self.path)
         };
@@ -70,6 +84,15 @@ impl<'a> Node<'a> {
             path,
             problems: self.problems,
         }
+    }
+
+    /// The names of the fields of a mapping.
+    pub(super) fn names(&self) -> Vec<String> {
+        let fields = self.value.and_then(Value::as_mapping);
+        let names = fields.into_iter().flat_map(serde_norway::Mapping::keys);
+        names
+            .filter_map(|name| name.as_str().map(str::to_owned))
+            .collect()
     }
 
     /// The entries of a list; none when it is absent.
@@ -100,6 +123,25 @@ impl<'a> Node<'a> {
                 self.once(&format!("`{}` is not text; put it in quotes", show(other)));
                 None
             }
+        }
+    }
+
+    /// Text that is itself a document of YAML.
+    pub(super) fn parsed_document(&self) -> Option<Value> {
+        match serde_norway::from_str(&self.text()?) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.problem(format!("is not YAML: {error}"));
+                None
+            }
+        }
+    }
+
+    /// Notes a list that is too long.
+    pub(super) fn at_most(&self, most: usize) {
+        let entries = self.items().len();
+        if entries > most {
+            self.problem(format!("has {entries} entries; at most {most}"));
         }
     }
 

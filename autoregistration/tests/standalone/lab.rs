@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use autoregistration::args::Args;
+use autoregistration::args::CommandLine;
 use autoregistration::standalone::{Error, Standalone};
 use autoregistration::view::View;
 use clap::Parser as _;
@@ -90,7 +90,7 @@ impl Files {
         let all = std::iter::once("autoregistration".to_owned())
             .chain(self.arguments())
             .chain(given);
-        Standalone::start(Args::try_parse_from(all).unwrap()).await
+        Standalone::start(CommandLine::try_parse_from(all).unwrap().args.unwrap()).await
     }
 }
 
