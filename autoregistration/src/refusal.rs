@@ -30,6 +30,10 @@ pub enum Reason {
     NotSpiffe,
     /// The SPIFFE ID is of a trust domain that is not ours.
     WrongTrustDomain,
+    /// The group does not let this SPIFFE ID in.
+    IdentityNotAllowed,
+    /// The group has as many workloads as it may have.
+    GroupFull,
     /// There is no such group.
     GroupNotFound,
     /// A field of `Hello` is not usable.
@@ -38,7 +42,7 @@ pub enum Reason {
     NoHello,
     /// Another workload has this address.
     AddressInUse,
-    /// This address is outside of the networks in which proxies ask for identities.
+    /// This address is outside of the group's networks, or of those in which proxies ask for identities.
     AddressNotAllowed,
     /// Proxies could not verify this workload, so that it would be reached in plaintext or not at all.
     UnusableIdentity,
@@ -128,6 +132,8 @@ impl Reason {
             Self::NoClientIdentity => "NO_CLIENT_IDENTITY",
             Self::NotSpiffe => "NOT_SPIFFE",
             Self::WrongTrustDomain => "WRONG_TRUST_DOMAIN",
+            Self::IdentityNotAllowed => "IDENTITY_NOT_ALLOWED",
+            Self::GroupFull => "GROUP_FULL",
             Self::GroupNotFound => "GROUP_NOT_FOUND",
             Self::InvalidHello => "INVALID_HELLO",
             Self::NoHello => "NO_HELLO",

@@ -11,6 +11,7 @@ pub mod name;
 pub mod objects;
 pub mod task;
 
+mod access;
 mod admission;
 mod assignment;
 mod groups;

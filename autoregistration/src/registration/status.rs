@@ -34,7 +34,9 @@ pub fn from_refusal(refusal: &Refusal) -> Status {
 fn code(reason: Reason) -> Code {
     match reason {
         Reason::NoClientIdentity | Reason::NotSpiffe => Code::Unauthenticated,
-        Reason::WrongTrustDomain | Reason::AddressNotAllowed => Code::PermissionDenied,
+        Reason::WrongTrustDomain | Reason::IdentityNotAllowed | Reason::AddressNotAllowed => {
+            Code::PermissionDenied
+        }
         Reason::GroupNotFound => Code::NotFound,
         Reason::InvalidHello | Reason::NoHello => Code::InvalidArgument,
         Reason::AddressInUse | Reason::DuplicateInstance => Code::AlreadyExists,
@@ -42,7 +44,7 @@ fn code(reason: Reason) -> Code {
             Code::FailedPrecondition
         }
         Reason::Superseded => Code::Aborted,
-        Reason::RateLimited => Code::ResourceExhausted,
+        Reason::RateLimited | Reason::GroupFull => Code::ResourceExhausted,
         Reason::HeartbeatMissed | Reason::Draining => Code::Unavailable,
     }
 }

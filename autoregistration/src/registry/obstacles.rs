@@ -1,4 +1,5 @@
-//! What keeps a VM from being a workload whoever else is one: proxies would reach it in plaintext, or not at all.
+//! What keeps a VM from being a workload whoever else is one: its group does not let it in, or proxies would reach it in
+//! plaintext, or not at all.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -17,7 +18,9 @@ const RETRY: Duration = Duration::from_secs(60);
 impl Registry {
     /// Why `workload`, which `hello` would become, cannot be.
     pub(super) fn obstacle(&self, workload: &Workload, hello: &Hello) -> Option<Refusal> {
-        self.address_not_allowed(&hello.ips).or_else(|| {
+        let refusal = self.not_let_in(workload, &hello.ips);
+        let refusal = refusal.or_else(|| self.address_not_allowed(&hello.ips));
+        refusal.or_else(|| {
             let mut member = workload.member();
             member.proxy_inbound_port = hello.proxy_inbound_port;
             (!mesh::is_usable(&member)).then(|| {

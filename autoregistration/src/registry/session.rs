@@ -225,7 +225,9 @@ impl Registry {
         let Stage::Joined(key) = session.stage.clone() else {
             return;
         };
-        if let Some(refusal) = self.address_not_allowed(&ips) {
+        let workload = self.workloads.get(&key);
+        let refusal = workload.and_then(|workload| self.not_let_in(workload, &ips));
+        if let Some(refusal) = refusal.or_else(|| self.address_not_allowed(&ips)) {
             return self.end(stream, Some(refusal));
         }
         match self.make_room(&key, &ips) {

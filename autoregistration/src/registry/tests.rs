@@ -1,5 +1,6 @@
 //! A registry at a time of its own, and what harnesses say to it.
 
+mod access;
 mod addresses;
 mod edits;
 mod joining;

@@ -1,0 +1,58 @@
+//! Whom a group lets in. Asked when a VM registers and when its addresses change.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::Registry;
+use super::workload::Workload;
+use crate::refusal::{Reason, Refusal};
+
+/// Only an edit of the group helps, or fewer VMs.
+const RETRY: Duration = Duration::from_secs(60);
+
+// === impl Registry ===
+
+impl Registry {
+    /// The refusal of a VM that would be `workload` at these addresses, and that its group does not let in.
+    pub(super) fn not_let_in(&self, workload: &Workload, ips: &[IpAddr]) -> Option<Refusal> {
+        let name = &workload.group;
+        let key = (name.namespace.to_string(), name.name.to_string());
+        let access = self.manifests.groups.get(&key)?.access.as_ref()?;
+        let refuse = |reason, message| Some(Refusal::new(reason, message).retry_after(RETRY));
+        if let Some(allowed) = &access.identities
+            && !allowed.iter().any(|id| id.matches(&workload.identity))
+        {
+            let message = format!(
+                "`{}` may not join group {name}; add it to spec.access.identities of the group, or give the VM \
+                 another identity",
+                workload.identity
+            );
+            return refuse(Reason::IdentityNotAllowed, message);
+        }
+        if let Some(allowed) = &access.networks {
+            let outside = |ip: &&IpAddr| !allowed.iter().any(|network| network.contains(*ip));
+            if let Some(ip) = ips.iter().find(outside) {
+                let message = format!(
+                    "`{ip}` is in none of the networks of group {name}; add its network to spec.access.networks of \
+                     the group, or set AdvertiseAddresses of this machine"
+                );
+                return refuse(Reason::AddressNotAllowed, message);
+            }
+        }
+        let others = self
+            .workloads
+            .values()
+            .filter(|other| other.group == *name && other.name != workload.name)
+            .count();
+        if let Some(most) = access.max_workloads
+            && usize::try_from(most).is_ok_and(|most| others >= most)
+        {
+            let message = format!(
+                "group {name} has {others} workloads, and may have {most}; raise spec.access.maxWorkloads of the \
+                 group, or stop another VM"
+            );
+            return refuse(Reason::GroupFull, message);
+        }
+        None
+    }
+}
