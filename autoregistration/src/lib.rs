@@ -12,6 +12,7 @@ pub mod args;
 pub mod cluster_ip;
 pub mod crd;
 pub mod identity;
+pub mod kubernetes;
 pub mod logging;
 pub mod manifests;
 pub mod mesh;

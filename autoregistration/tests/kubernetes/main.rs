@@ -3,6 +3,7 @@
 mod cluster;
 mod columns;
 mod foreign;
+mod groups;
 mod linkerd;
 mod manifests;
 mod nonsense;

@@ -1,0 +1,6 @@
+//! The cluster as a store: `ExternalGroup`s come from its API server.
+
+pub mod groups;
+mod known;
+
+pub use known::{Key, Refused};

@@ -1,0 +1,139 @@
+//! The groups that are known, made of the events of a watch. Pure: what is in, what is refused and why.
+//!
+//! A group that cannot be taken disturbs no other one. One that could be taken before stays as it was: its VMs keep
+//! what they have while a person mends it.
+
+use std::collections::BTreeMap;
+
+use kube::api::DynamicObject;
+use kube::runtime::watcher::Event;
+
+use crate::manifests::{self, FieldProblem, Group, Manifests};
+
+/// Namespace and name.
+pub type Key = (String, String);
+
+/// A group that cannot be taken, or not as it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Of which object.
+    pub uid: String,
+    /// In which of its generations.
+    pub generation: Option<i64>,
+    /// Why.
+    pub problems: Vec<FieldProblem>,
+    /// Whether VMs still get what an earlier generation said.
+    pub kept: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Known {
+    groups: BTreeMap<Key, Entry>,
+    /// What a list has brought so far. It counts when it is complete: a group that is still to come is not gone.
+    listed: BTreeMap<Key, Entry>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Entry {
+    uid: String,
+    /// The last that could be taken.
+    group: Option<Group>,
+    refused: Option<Refused>,
+}
+
+// === impl Known ===
+
+impl Known {
+    /// Takes an event; `true` when all groups are known after it.
+    pub(super) fn take(&mut self, event: Event<DynamicObject>) -> bool {
+        match event {
+            Event::Init => {
+                self.listed.clear();
+                false
+            }
+            Event::InitApply(object) => {
+                let (key, entry) = self.read(&object);
+                self.listed.insert(key, entry);
+                false
+            }
+            Event::InitDone => {
+                self.groups = std::mem::take(&mut self.listed);
+                true
+            }
+            Event::Apply(object) => {
+                let (key, entry) = self.read(&object);
+                self.groups.insert(key, entry);
+                true
+            }
+            Event::Delete(object) => {
+                self.groups.remove(&key(&object));
+                true
+            }
+        }
+    }
+
+    pub(super) fn manifests(&self) -> Manifests {
+        let taken = self.groups.iter().filter_map(|(key, entry)| {
+            let group = entry.group.clone()?;
+            Some((key.clone(), group))
+        });
+        Manifests {
+            groups: taken.collect(),
+            ..Manifests::default()
+        }
+    }
+
+    pub(super) fn refused(&self) -> BTreeMap<Key, Refused> {
+        let refused = self.groups.iter().filter_map(|(key, entry)| {
+            let refused = entry.refused.clone()?;
+            Some((key.clone(), refused))
+        });
+        refused.collect()
+    }
+
+    fn read(&self, object: &DynamicObject) -> (Key, Entry) {
+        let key = key(object);
+        let uid = object.metadata.uid.clone().unwrap_or_default();
+        let read = serde_norway::to_value(object)
+            .map_err(|error| {
+                vec![FieldProblem {
+                    field: String::new(),
+                    message: format!("cannot be read: {error}"),
+                }]
+            })
+            .and_then(|value| manifests::group(&value));
+        let entry = match read {
+            Ok(group) => Entry {
+                uid,
+                group: Some(group),
+                refused: None,
+            },
+            Err(problems) => {
+                let before = self.groups.get(&key).filter(|entry| entry.uid == uid);
+                let group = before.and_then(|entry| entry.group.clone());
+                Entry {
+                    refused: Some(Refused {
+                        uid: uid.clone(),
+                        generation: object.metadata.generation,
+                        problems,
+                        kept: group.is_some(),
+                    }),
+                    uid,
+                    group,
+                }
+            }
+        };
+        (key, entry)
+    }
+}
+
+fn key(object: &DynamicObject) -> Key {
+    let metadata = &object.metadata;
+    (
+        metadata.namespace.clone().unwrap_or_default(),
+        metadata.name.clone().unwrap_or_default(),
+    )
+}
+
+#[cfg(test)]
+mod tests;
