@@ -2,7 +2,8 @@
 
 use autoregistration::crd::ExternalGroup;
 use autoregistration::manifests;
-use kube::api::{Api, ListParams};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{Api, ListParams, Patch, PatchParams};
 
 use crate::cluster::{Cluster, definition_name};
 
@@ -33,13 +34,14 @@ async fn the_definition_of_somebody_else_stays_and_our_fields_come_from_annotati
     let cluster = Cluster::alone().await;
     let theirs = serde_norway::from_str(DEFINITION).unwrap();
     cluster.install(&theirs).await;
-    // What an operator does who installs ours as well, without --force.
-    cluster
-        .install(&autoregistration::crd::external_group())
-        .await;
-    let all = Api::<k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition>::all(
-        cluster.client.clone(),
-    );
+    let all = Api::<CustomResourceDefinition>::all(cluster.client.clone());
+    // What an operator does who installs ours as well, without --force-conflicts.
+    let ours = Patch::Apply(autoregistration::crd::external_group());
+    let kubectl = PatchParams::apply("kubectl");
+    match all.patch(definition_name(), &kubectl, &ours).await {
+        Err(kube::Error::Api(status)) => assert_eq!(status.code, 409, "{}", status.message),
+        other => panic!("{other:?}"),
+    }
     let still = all.get(definition_name()).await.unwrap();
     assert_eq!(
         still.metadata.labels.unwrap()["app.kubernetes.io/managed-by"],

@@ -1,6 +1,9 @@
 //! Against a real API server: the definitions of our kinds, and what is read and written there.
 
-#![expect(clippy::unwrap_used, reason = "a test's helpers panic as the test would")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test's helpers panic as the test would"
+)]
 
 mod cluster;
 mod columns;
