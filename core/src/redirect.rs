@@ -13,6 +13,7 @@ pub mod iptables;
 mod look;
 pub mod netlink;
 pub mod nftables;
+pub mod page;
 mod plan;
 mod ports;
 mod purpose;

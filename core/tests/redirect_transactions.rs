@@ -173,9 +173,11 @@ fn drift_is_named() {
             ..
         }]
     ));
+    let unquoted = applied.replace('"', "");
+    assert_eq!(State::of(&plan, Family::V4, &unquoted), State::Applied);
     assert_eq!(
-        State::of(&plan, Family::V4, &applied.replace('"', "")),
-        State::Applied
+        iptables::live(&plan, Family::V4, &unquoted),
+        iptables::show(&plan, Family::V4)
     );
 }
 
@@ -246,6 +248,7 @@ proptest! {
             let plan = mk_plan(&port.to_string());
             model.restore(&iptables::apply(&plan, Family::V4, &model.dump()));
             prop_assert_eq!(State::of(&plan, Family::V4, &model.dump()), State::Applied);
+            prop_assert_eq!(iptables::live(&plan, Family::V4, &model.dump()), iptables::show(&plan, Family::V4));
         }
         // Somebody adds jumps into our chains, anywhere.
         for (chain, at) in &strays {
@@ -253,6 +256,9 @@ proptest! {
             model.rules.insert((*at).min(model.rules.len()), rule);
         }
         let plan = mk_plan(&second.to_string());
+        // What an operator is shown and what the daemon acts on never disagree.
+        let looks_equal = iptables::live(&plan, Family::V4, &model.dump()) == iptables::show(&plan, Family::V4);
+        prop_assert_eq!(looks_equal, State::of(&plan, Family::V4, &model.dump()) == State::Applied);
         model.restore(&iptables::apply(&plan, Family::V4, &model.dump()));
         prop_assert_eq!(State::of(&plan, Family::V4, &model.dump()), State::Applied);
         let mut withdrawn = model.clone();

@@ -1,7 +1,8 @@
-//! The admin port: `/live`, `/ready`, `/metrics`, `/status`. Read-only, plain HTTP/1.1, on loopback unless configured
+//! The admin port: `/live`, `/ready`, `/metrics`, `/status`, `/redirect`. Read-only, plain HTTP/1.1, on loopback unless configured
 //! otherwise; holds nothing secret.
 
 mod metrics;
+mod redirect;
 
 use std::convert::Infallible;
 use std::io;
@@ -21,7 +22,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tracing::{debug, info, warn};
 
-use crate::redirection::{Heard, Redirection, View};
+pub use self::redirect::Rules;
 
 /// Connections served at once; more wait.
 const CONNECTIONS: usize = 32;
@@ -35,17 +36,6 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct BindError {
     address: SocketAddr,
     source: io::Error,
-}
-
-/// What is known of the rules on this host.
-#[derive(Clone, Debug)]
-pub struct Rules {
-    /// Where they stand, and how often they were repaired.
-    pub state: watch::Receiver<Redirection>,
-    /// What the last look showed.
-    pub view: watch::Receiver<Option<View>>,
-    /// What the kernel told of changes.
-    pub heard: watch::Receiver<Heard>,
 }
 
 /// Binds the port.
@@ -111,14 +101,8 @@ fn answer(request: &Request<Incoming>, status: &Status, rules: &Rules) -> Respon
                 format!("not ready: {why}\n"),
             ),
         },
-        "/status" => match serde_json::to_string_pretty(status) {
-            Ok(text) => respond(StatusCode::OK, "application/json", text + "\n"),
-            Err(error) => respond(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "text/plain",
-                format!("{error}\n"),
-            ),
-        },
+        "/status" => json(status),
+        "/redirect" => json(&rules.page()),
         "/metrics" => match metrics::encode(status, rules) {
             Ok(text) => respond(
                 StatusCode::OK,
@@ -134,7 +118,18 @@ fn answer(request: &Request<Incoming>, status: &Status, rules: &Rules) -> Respon
         _ => respond(
             StatusCode::NOT_FOUND,
             "text/plain",
-            "there is /live, /ready, /metrics and /status\n".to_owned(),
+            "there is /live, /ready, /metrics, /status and /redirect\n".to_owned(),
+        ),
+    }
+}
+
+fn json(page: &impl serde::Serialize) -> Response<Full<Bytes>> {
+    match serde_json::to_string_pretty(page) {
+        Ok(text) => respond(StatusCode::OK, "application/json", text + "\n"),
+        Err(error) => respond(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "text/plain",
+            format!("{error}\n"),
         ),
     }
 }

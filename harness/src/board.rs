@@ -156,6 +156,11 @@ fn update(page: &watch::Sender<Arc<Status>>, reports: Reports) {
     });
 }
 
+/// Says why nothing can be redirected, before the components are there.
+pub(crate) fn cannot_redirect(page: &watch::Sender<Arc<Status>>, why: Report) {
+    page.send_modify(|held| replace(&mut Arc::make_mut(held).redirection, why));
+}
+
 fn replace(component: &mut Component, report: Report) {
     if component.state != report.state || component.reason != report.reason {
         component.since = now();

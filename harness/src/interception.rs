@@ -35,8 +35,12 @@ pub struct Inputs {
     pub stopping: watch::Receiver<bool>,
 }
 
-/// Decides anew at each change.
-pub async fn decide(mut inputs: Inputs, plans: watch::Sender<Option<Arc<Plan>>>) {
+/// Decides anew at each change. `intended` is what is redirected whenever anything is, for people to look at.
+pub async fn decide(
+    mut inputs: Inputs,
+    intended: watch::Sender<Arc<Plan>>,
+    plans: watch::Sender<Option<Arc<Plan>>>,
+) {
     let mut away_since: Option<Instant> = None;
     let policy = inputs.config.redirect.failure_policy;
     let mut held = Extent::Nothing;
@@ -57,6 +61,7 @@ pub async fn decide(mut inputs: Inputs, plans: watch::Sender<Option<Arc<Plan>>>)
         };
         let rails = inputs.rails.borrow_and_update().clone();
         let all = plan(&inputs.config, inputs.user_id, &rails);
+        intended.send_replace(Arc::new(all.clone()));
         let plan = match next {
             Extent::Nothing => None,
             Extent::Inbound => Some(Arc::new(all.inbound_only())),

@@ -30,7 +30,6 @@ pub mod tasks;
 
 use std::sync::Arc;
 
-use anyhow::Context;
 use linkerd_harness_core::config::{Config, FailurePolicy};
 use linkerd_harness_core::health::{Health, State as HealthState};
 use linkerd_harness_core::status;
@@ -45,24 +44,46 @@ use crate::tasks::Tasks;
 /// Runs until a signal (`Ok`) or until a task ends, which none of them may (`Err`).
 ///
 /// # Errors
-/// What keeps the daemon from running at all: a taken admin port, no machine id, no firewall tool.
+/// What keeps the daemon from running at all: a taken admin port, no machine id.
 pub async fn run(config: Config, paths: Paths) -> anyhow::Result<()> {
     info!(version = env!("CARGO_PKG_VERSION"), group = %config.group, "linkerd-proxy-harness");
     let config = Arc::new(config);
     let user_id = paths::proxy_user(config.proxy.user_id)?;
+    let _running = tell_commands(&paths).await?;
     let instance = Instance::read(&paths.runtime)?;
     let hostname = instance.hostname.clone();
     let admin = admin::bind(config.admin_address).await?;
-    let (firewall, choice) = redirection::Host::open(config.redirect.mode, &paths.runtime)
-        .await
-        .context("cannot prepare redirection")?;
-    info!(backend = %choice.backend, why = choice.because, "firewall backend chosen");
-    if let Some(warning) = choice.warning {
-        warn!("{warning}");
-    }
-
     let rails = redirection::rails::at_start(&config, &paths.runtime);
     let plan = interception::plan(&config, user_id, &rails);
+    let (page_is, page) = watch::channel(Arc::new(board::blank(config.group.to_string())));
+    let (intended_is, intended) = watch::channel(Arc::new(plan.clone()));
+    let (heard_is, heard) = watch::channel(redirection::Heard::default());
+    let (rules_are, rules) = watch::channel(redirection::Redirection::default());
+    let (rules_view_is, view) = watch::channel(None);
+    let (backend_is, backend) = watch::channel(None);
+    let rules_are_seen = admin::Rules {
+        backend,
+        intended,
+        state: rules.clone(),
+        view,
+        heard: heard.clone(),
+    };
+
+    let mut tasks = Tasks::default();
+    tasks.spawn("admin", admin::serve(admin, page.clone(), rules_are_seen));
+    tasks.spawn("systemd", systemd::keep_informed(page));
+    let open = redirection::open_patiently(config.redirect.mode, &paths.runtime, |why| {
+        board::cannot_redirect(&page_is, why);
+        systemd::ready();
+    });
+    let (firewall, choice) = tokio::select! {
+        opened = open => opened,
+        signal = signals::first() => {
+            info!(signal = signal?, "stopping");
+            return Ok(());
+        }
+    };
+    backend_is.send_replace(Some(choice));
     if let Err(error) = firewall.prepare_connections(&plan).await {
         // The first rules may then cut connections that are open now. Whoever applies them says what is wrong.
         warn!(
@@ -84,15 +105,10 @@ pub async fn run(config: Config, paths: Paths) -> anyhow::Result<()> {
     let (proxy_is, proxy) = watch::channel(proxy::State::Stopped);
     let (rails_are, rails) = watch::channel(rails);
     let (plan_is, plan) = watch::channel(interception::at_start(plan));
-    let (heard_is, heard) = watch::channel(redirection::Heard::default());
-    let (rules_are, rules) = watch::channel(redirection::Redirection::default());
     let (rules_report_is, rules_report) = watch::channel(redirection::report::starting());
-    let (rules_view_is, rules_view) = watch::channel(None);
     let (health_is, health) = watch::channel(Health::new(HealthState::Starting, "Starting", ""));
-    let (page_is, page) = watch::channel(Arc::new(board::blank(config.group.to_string())));
     let orders = stop::Orders::default();
 
-    let mut tasks = Tasks::default();
     tasks.spawn(
         "identity",
         identity::supervise(config.identity.clone(), identity_is),
@@ -152,6 +168,7 @@ pub async fn run(config: Config, paths: Paths) -> anyhow::Result<()> {
                 proxy: proxy.clone(),
                 stopping: orders.stop_redirecting.subscribe(),
             },
+            intended_is,
             plan_is,
         ),
     );
@@ -191,13 +208,6 @@ pub async fn run(config: Config, paths: Paths) -> anyhow::Result<()> {
         health,
     };
     tasks.spawn("board", board::keep(watched.clone(), page_is));
-    let rules_seen = admin::Rules {
-        state: rules.clone(),
-        view: rules_view,
-        heard,
-    };
-    tasks.spawn("admin", admin::serve(admin, page.clone(), rules_seen));
-    tasks.spawn("systemd", systemd::keep_informed(page));
     systemd::ready();
 
     tokio::select! {
@@ -215,12 +225,26 @@ pub async fn run(config: Config, paths: Paths) -> anyhow::Result<()> {
     }
 }
 
+/// Keeps `linkerd-proxy-harness redirect …` off the rules. A directory that cannot be written is none to fail for: only by
+/// hand is the daemon started without its own.
+async fn tell_commands(paths: &Paths) -> anyhow::Result<Option<redirection::by_hand::DaemonLock>> {
+    match redirection::by_hand::hold_as_daemon(&paths.runtime).await {
+        Ok(Some(lock)) => Ok(Some(lock)),
+        Ok(None) => anyhow::bail!("another linkerd-proxy-harness runs on this host already"),
+        Err(error) => {
+            warn!(%error, "commands that change rules by hand cannot see that the daemon runs");
+            Ok(None)
+        }
+    }
+}
+
 /// What only root can do, before the daemon starts without privileges: `config` is `None` when it cannot be used, which
 /// the daemon will say. Answers what could not be done.
 pub async fn prepare(config: Option<&Config>, paths: &Paths) -> Vec<String> {
     let Some(config) = config else {
         return Vec::new();
     };
+    let called_off = redirection::by_hand::call_off(&paths.runtime);
     let api = &config.identity.spire_socket;
     let group = paths::proxy_group();
     let mut problems = redirection::prepare(&config.redirect, api, &paths.runtime, group)
@@ -230,6 +254,9 @@ pub async fn prepare(config: Option<&Config>, paths: &Paths) -> Vec<String> {
         && let Err(error) = hold(config, paths).await
     {
         problems.push(format!("cannot close this host: {error:#}"));
+    }
+    if let Err(error) = called_off {
+        problems.push(format!("cannot keep rules from being taken back: {error}"));
     }
     if let Err(error) = registration::instance::prepare(&paths.runtime) {
         problems.push(format!(

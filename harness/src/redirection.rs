@@ -3,6 +3,7 @@
 //! [`supervise`] owns them while the daemon runs. [`prepare()`] is what needs root before it starts, [`cleanup()`] what must
 //! work after it died. What the rules are is decided in [`linkerd_harness_core::redirect`].
 
+pub mod by_hand;
 mod cleanup;
 mod closed;
 mod dialect;
@@ -20,6 +21,7 @@ mod names;
 mod nft;
 mod nftables;
 mod observe;
+mod opening;
 mod phase;
 mod prepare;
 mod proc_net;
@@ -43,6 +45,7 @@ pub use events::listen;
 pub use exec::CommandError;
 pub use heard::Heard;
 pub use host::Host;
+pub use opening::open_patiently;
 pub use phase::{Phase, Redirection, View, report};
 pub use prepare::{Prepared, look, prepare};
 pub use supervise::{Inputs, SWEEP, supervise};

@@ -32,6 +32,7 @@ use linkerd_harness_api::v1::health_report::State as Health;
 use linkerd_harness_api::v1::{
     controller_message::Kind as Says, harness_message::Kind as Hears, leave,
 };
+use linkerd_harness_core::redirect::page::Page;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::net::UnixDatagram;
@@ -227,6 +228,18 @@ fn starts_and_stops(system_is: &str, leaves: leave::Mode) {
             .until("redirected", |_| redirects(&vm.rules("nft")))
             .await;
         daemon.until_told("STATUS=meshed").await;
+
+        let page = |path: &str| vm.run(&["curl", "-s", &format!("127.0.0.1:4192{path}")], "");
+        let rules: Page = serde_json::from_str(&page("/redirect")).unwrap();
+        let live = rules.live.unwrap();
+        assert_eq!(rules.backend.unwrap().name, "nft");
+        assert_eq!(live.wanted, rules.text["nft"]);
+        assert_eq!(rules.text["legacy"], rules.text["nft"]);
+        assert!(!rules.guard_rails.is_empty());
+        // The first look is from before the rules were there, and the next one may be of after.
+        assert!(["absent", "drifted", "applied"].contains(&live.state.as_str()));
+        assert_eq!(live.text == live.wanted, live.state == "applied");
+        assert!(page("/metrics").contains("# TYPE harness_redirect_rule_connections counter"));
 
         // Until the controller has confirmed that we drain, peers send requests: everything stays.
         daemon.terminate();

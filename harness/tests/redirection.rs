@@ -6,6 +6,10 @@ mod netns;
 
 #[path = "redirection/backends.rs"]
 mod backends;
+#[path = "redirection/bad_hosts.rs"]
+mod bad_hosts;
+#[path = "redirection/by_hand.rs"]
+mod by_hand;
 #[path = "redirection/choice.rs"]
 mod choice;
 #[path = "redirection/dialect.rs"]
@@ -16,6 +20,8 @@ mod drift;
 mod foreign;
 #[path = "redirection/privileges.rs"]
 mod privileges;
+#[path = "redirection/program.rs"]
+mod program;
 #[path = "redirection/setup.rs"]
 mod setup;
 #[path = "redirection/traffic.rs"]

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::dump::{Dump, words};
+use super::dump::{Dump, LiveRule, words};
 use super::plan::Plan;
 use super::rule::{Chain, Family};
 use super::rules::{jump, rules};
@@ -20,6 +20,48 @@ pub fn show(plan: &Plan, family: Family) -> String {
         );
     }
     push_rules(&mut text, plan, family);
+    text.push_str("COMMIT\n");
+    text
+}
+
+/// What a table `nat` that is `dump` (`iptables-save -t nat`) has of ours, in the form of [`show`]: equal to it exactly when
+/// the host matches the plan. A rule of others that is ahead of a jump of ours is in it too, since it must not be there.
+pub fn live(plan: &Plan, family: Family, dump: &str) -> String {
+    let dump = Dump::parse(dump);
+    let mut text = String::from("*nat\n");
+    for chain in Chain::ALL.into_iter().filter(|chain| dump.has(*chain)) {
+        push(&mut text, format_args!(":{chain} - [0:0]"));
+    }
+    let mut push_live = |wanted: &[String], rule: &LiveRule| {
+        // Tools of other versions quote otherwise: what means the same is to look the same.
+        let same = wanted.iter().find(|wanted| words(wanted) == rule.words);
+        let rule_text = same.unwrap_or(&rule.text);
+        push(&mut text, format_args!("-A {} {rule_text}", rule.chain));
+    };
+    let jumps: Vec<(&LiveRule, Chain)> = dump.jumps().collect();
+    let is_jump = |rule: &LiveRule| jumps.iter().any(|(jump, _)| std::ptr::eq(*jump, rule));
+    for chain in Chain::ALL {
+        let hooked: Vec<&LiveRule> = dump.rules(chain.hook()).collect();
+        let last = hooked.iter().rposition(|rule| is_jump(rule));
+        let wanted = jump(chain).to_string();
+        for rule in hooked.iter().take(last.map_or(0, |last| last + 1)) {
+            push_live(std::slice::from_ref(&wanted), rule);
+        }
+    }
+    let hooks = Chain::ALL.map(Chain::hook);
+    for (rule, _) in jumps
+        .iter()
+        .filter(|(rule, _)| !hooks.contains(&rule.chain.as_str()))
+    {
+        push_live(&[], rule);
+    }
+    for chain in Chain::ALL {
+        let wanted = rules(plan, family, chain);
+        let wanted: Vec<String> = wanted.iter().map(ToString::to_string).collect();
+        for rule in dump.rules(chain.name()) {
+            push_live(&wanted, rule);
+        }
+    }
     text.push_str("COMMIT\n");
     text
 }

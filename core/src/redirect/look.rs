@@ -11,6 +11,8 @@ pub struct Look {
     pub state: State,
     /// The rules of ours that are there, in the order in which the kernel asks them.
     pub rules: Vec<Live>,
+    /// The same as text, in the form of [`show`](super::show()), so that line by line they can be compared.
+    pub text: String,
 }
 
 /// One rule of ours in the kernel.

@@ -1,13 +1,13 @@
-//! `/metrics`: the status page as gauges. Label sets are closed.
+//! `/metrics`: the status page as gauges, the rules as counters. Label sets are closed, or as large as the configuration.
 
 use std::fmt;
 use std::time::SystemTime;
 
-use linkerd_harness_core::redirect;
+use linkerd_harness_core::redirect::page;
 use linkerd_harness_core::status::{State, Status};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode as encode_text;
-use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::info::Info;
@@ -59,23 +59,21 @@ pub(super) fn encode(status: &Status, rules: &Rules) -> Result<String, fmt::Erro
         "1 for the state that each component is in",
         parts,
     );
-    let matched = Family::<Rule, Gauge>::default();
+    // A counter, though it starts again when the rules are made again: to `rate()` and its like that is a restart.
+    let matched = Family::<Rule, Counter>::default();
     for rule in rules.view.borrow().iter().flat_map(|view| &view.look.rules) {
-        let family = match rule.family {
-            Some(redirect::Family::V4) => "ipv4",
-            Some(redirect::Family::V6) => "ipv6",
-            None => "both",
-        };
-        let packets = i64::try_from(rule.matched.packets).unwrap_or(i64::MAX);
+        // Two rules that say the same of themselves are one series: their sum.
         matched
             .get_or_create(&Rule {
-                family,
+                family: page::family(rule.family),
                 chain: rule.chain.name(),
-                purpose: rule.purpose.clone(),
+                purpose: match rule.purpose.as_str() {
+                    "" => "of-others".to_owned(),
+                    purpose => purpose.to_owned(),
+                },
             })
-            .inc_by(packets);
+            .inc_by(rule.matched.packets);
     }
-    // A gauge: it starts again when the rules are made again.
     registry.register(
         "redirect_rule_connections",
         "Connections that each rule of ours has matched since it was made",
@@ -115,10 +113,16 @@ const STATES: [(State, &str); 4] = [
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
+    use linkerd_harness_core::config::Config;
+    use linkerd_harness_core::redirect::{self, Chain, Live, Look, Matched};
     use tokio::sync::watch;
 
     use super::*;
-    use crate::redirection::{Heard, Redirection};
+    use crate::interception;
+    use crate::redirection::{Heard, Redirection, View};
 
     #[test]
     fn each_component_is_in_exactly_one_state() {
@@ -128,11 +132,7 @@ mod tests {
             repairs: 3,
             ..Redirection::default()
         };
-        let rules = Rules {
-            state: watch::Sender::new(state).subscribe(),
-            view: watch::Sender::new(None).subscribe(),
-            heard: watch::Sender::new(Heard::default()).subscribe(),
-        };
+        let rules = mk_rules(state, vec![]);
         let text = encode(&status, &rules).unwrap();
         assert!(text.contains("harness_redirect_repairs_total 3"), "{text}");
         assert!(
@@ -150,4 +150,66 @@ mod tests {
         assert_eq!(on, status.components().len());
         assert!(text.contains("harness_meshed 0"), "{text}");
     }
+
+    #[test]
+    fn rules_are_counters_by_purpose_and_equal_ones_are_summed() {
+        let rule = |family, purpose: &str, packets| Live {
+            family,
+            chain: Chain::Output,
+            purpose: purpose.to_owned(),
+            matched: Matched { packets, bytes: 0 },
+        };
+        let rules = mk_rules(
+            Redirection::default(),
+            vec![
+                rule(Some(redirect::Family::V4), "ignore-loopback", 3),
+                rule(Some(redirect::Family::V6), "ignore-loopback", 5),
+                rule(Some(redirect::Family::V4), "ignore-loopback", 4),
+                rule(None, "", 1),
+            ],
+        );
+        let text = encode(&crate::board::blank(String::new()), &rules).unwrap();
+        let name = "harness_redirect_rule_connections";
+        let labels = |family, purpose| {
+            format!("family=\"{family}\",chain=\"PROXY_INIT_OUTPUT\",purpose=\"{purpose}\"")
+        };
+        for line in [
+            format!("# TYPE {name} counter"),
+            format!("{name}_total{{{}}} 7", labels("ipv4", "ignore-loopback")),
+            format!("{name}_total{{{}}} 5", labels("ipv6", "ignore-loopback")),
+            format!("{name}_total{{{}}} 1", labels("both", "of-others")),
+        ] {
+            assert!(
+                text.lines().any(|said| said == line),
+                "no `{line}` in\n{text}"
+            );
+        }
+        assert!(text.ends_with("# EOF\n"), "{text}");
+    }
+
+    fn mk_rules(state: Redirection, rules: Vec<Live>) -> Rules {
+        let config = Config::parse(CONFIG).unwrap();
+        let plan = Arc::new(interception::plan(&config, 998, &BTreeSet::new()));
+        let view = View {
+            plan: Arc::clone(&plan),
+            look: Look {
+                state: redirect::State::Applied,
+                rules,
+                text: String::new(),
+            },
+            at: SystemTime::UNIX_EPOCH,
+        };
+        Rules {
+            backend: watch::Sender::new(None).subscribe(),
+            intended: watch::Sender::new(plan).subscribe(),
+            state: watch::Sender::new(state).subscribe(),
+            view: watch::Sender::new(Some(view)).subscribe(),
+            heard: watch::Sender::new(Heard::default()).subscribe(),
+        }
+    }
+
+    const CONFIG: &str = r#"{
+        "WorkloadGroup": { "Name": "training-vm", "Namespace": "training" },
+        "Control": { "Address": "10.77.0.2:8081", "ServerId": "autoregistration.test" }
+    }"#;
 }

@@ -1,5 +1,6 @@
 //! What can go wrong with rules, and what to do about it.
 
+use std::borrow::Cow;
 use std::io;
 
 use linkerd_harness_core::redirect::Family;
@@ -7,6 +8,7 @@ use linkerd_harness_core::redirect::backend::{Backend, NoBackend};
 use linkerd_harness_core::redirect::nftables::TABLE;
 
 use super::exec::CommandError;
+use super::lock;
 
 /// Why rules were not read or changed.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +60,7 @@ pub(super) enum Trouble {
     NotInstalled,
     LockFile,
     LockHeld,
+    Extension,
     Privilege,
     Incompatible,
     Kernel,
@@ -67,11 +70,31 @@ pub(super) enum Trouble {
 
 impl Error {
     /// What to do about it, for people.
-    pub fn hint(&self) -> Option<&'static str> {
+    pub fn hint(&self) -> Option<Cow<'static, str>> {
         match self {
             Self::Command { source, .. } => Trouble::of(source).map(Trouble::hint),
             Self::Table { source, .. } => Trouble::of(source).map(Trouble::hint_of_nft),
             Self::NoBackend { .. } | Self::NoFamily { .. } => None,
+        }
+    }
+
+    /// The exit code of a command that fails so (`sysexits.h`): `EX_UNAVAILABLE` for what is not installed or in use by
+    /// another, `EX_OSERR` for what the kernel refuses.
+    pub fn exit_code(&self) -> u8 {
+        const UNAVAILABLE: u8 = 69;
+        const OS: u8 = 71;
+        match self {
+            Self::Command { source, .. } | Self::Table { source, .. } => {
+                match Trouble::of(source) {
+                    Some(Trouble::NotInstalled | Trouble::LockHeld) => UNAVAILABLE,
+                    _ => OS,
+                }
+            }
+            Self::NoFamily { .. } => UNAVAILABLE,
+            Self::NoBackend { none, .. } => match none {
+                NoBackend::NoProgram | NoBackend::ChosenNoProgram(_) => UNAVAILABLE,
+                NoBackend::Unusable | NoBackend::ChosenUnusable(_) => OS,
+            },
         }
     }
 
@@ -100,6 +123,8 @@ impl Trouble {
             Some(Self::LockFile)
         } else if says(&["xtables lock", "Can't lock"]) {
             Some(Self::LockHeld)
+        } else if says(&["Couldn't load match", "Couldn't load target"]) {
+            Some(Self::Extension)
         } else if says(&[
             "Permission denied",
             "Operation not permitted",
@@ -115,6 +140,8 @@ impl Trouble {
             "Failed to initialize nft",
             "missing kernel module",
             "No such file or directory",
+            "generation id: Invalid argument",
+            "unable to initialize table",
         ]) {
             Some(Self::Kernel)
         } else {
@@ -123,24 +150,31 @@ impl Trouble {
     }
 
     /// The same for `nft`, where other things help.
-    fn hint_of_nft(self) -> &'static str {
-        match self {
+    fn hint_of_nft(self) -> Cow<'static, str> {
+        let text = match self {
             Self::NotInstalled => "try: apt-get install nftables",
             Self::Kernel => {
                 "the kernel lacks support for it: address translation in a table of family inet needs Linux 5.2; try: IPTablesMode `auto`, or modprobe -a nf_tables nft_chain_nat nft_redir nft_fib_inet"
             }
-            _ => self.hint(),
-        }
+            _ => return self.hint(),
+        };
+        text.into()
     }
 
-    fn hint(self) -> &'static str {
-        match self {
+    fn hint(self) -> Cow<'static, str> {
+        let text = match self {
             Self::NotInstalled => "try: apt-get install iptables",
             Self::LockFile => {
                 "the daemon's group may not open /run/xtables.lock; try: systemctl restart linkerd-proxy-harness, which sets it right"
             }
             Self::LockHeld => {
-                "another program holds the xtables lock; see who: fuser -v /run/xtables.lock"
+                return lock::holder().map_or(
+                    "another program holds the xtables lock; see who: fuser -v /run/xtables.lock".into(),
+                    |holder| format!("{holder} holds the xtables lock, /run/xtables.lock; wait for it, or end it").into(),
+                );
+            }
+            Self::Extension => {
+                "iptables lacks an extension of its own; try: apt-get install --reinstall iptables"
             }
             Self::Privilege => {
                 "CAP_NET_ADMIN and CAP_NET_RAW are needed; start it by its systemd unit or as root"
@@ -151,7 +185,8 @@ impl Trouble {
             Self::Kernel => {
                 "the kernel lacks support for it; try: modprobe -a nf_tables nft_compat nf_nat xt_REDIRECT xt_owner xt_multiport xt_comment xt_addrtype"
             }
-        }
+        };
+        text.into()
     }
 }
 
@@ -194,7 +229,7 @@ mod tests {
         );
     }
 
-    /// What iptables 1.8.9 says.
+    /// What iptables 1.8.4 to 1.8.10 say.
     #[test]
     fn common_reasons_are_known() {
         for (stderr, trouble) in [
@@ -217,6 +252,31 @@ mod tests {
             (
                 "can't initialize iptables table `nat': Table does not exist (do you need to insmod?)",
                 Some(Trouble::Kernel),
+            ),
+            (
+                "iptables/1.8.4 Failed to initialize nft: Protocol not supported",
+                Some(Trouble::Kernel),
+            ),
+            (
+                "iptables v1.8.7 (nf_tables): Could not fetch rule set generation id: Invalid argument",
+                Some(Trouble::Kernel),
+            ),
+            (
+                "Warning: Extension REDIRECT revision 0 not supported, missing kernel module?; \
+                 iptables-restore v1.8.9 (nf_tables): ; line 9: RULE_APPEND failed (No such file or directory): rule in chain PROXY_INIT_REDIRECT",
+                Some(Trouble::Kernel),
+            ),
+            (
+                "iptables-restore v1.8.9 (legacy): iptables-restore: unable to initialize table 'nat'; Error occurred at line: 1",
+                Some(Trouble::Kernel),
+            ),
+            (
+                "iptables-restore v1.8.7 (nf_tables): Couldn't load match `owner':No such file or directory",
+                Some(Trouble::Extension),
+            ),
+            (
+                "Another app is currently holding the xtables lock; still 4s 0us time ahead to have a chance to grab the lock...",
+                Some(Trouble::LockHeld),
             ),
             ("Bad argument", None),
         ] {

@@ -64,6 +64,14 @@ impl Host {
         }
     }
 
+    /// Whether there are programs for each family of the plan. Asked before anything is changed.
+    pub fn serves(&self, plan: &Plan) -> Result<(), Error> {
+        match &self.driver {
+            Driver::Iptables(driver) => driver.serves(plan),
+            Driver::Nftables(_) => Ok(()),
+        }
+    }
+
     fn other_backends(&self) -> impl Iterator<Item = Backend> {
         let own = self.backend;
         Backend::ALL.into_iter().filter(move |other| *other != own)

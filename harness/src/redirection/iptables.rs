@@ -46,11 +46,18 @@ impl Iptables {
 
     /// See [`redirect::iptables::groundwork`].
     pub(super) async fn prepare_connections(&self, plan: &Plan) -> Result<(), Error> {
+        self.serves(plan)?;
         for family in plan.families() {
             let text = |dump: &str| redirect::iptables::groundwork(plan, *family, dump);
             self.writer(*family)?.change("prepare", text).await?;
         }
         Ok(())
+    }
+
+    /// Whether there are programs for each family of the plan. Asked before anything is changed.
+    pub(super) fn serves(&self, plan: &Plan) -> Result<(), Error> {
+        let mut families = plan.families().iter();
+        families.try_for_each(|family| self.tools(*family).map(drop))
     }
 
     fn tools(&self, family: Family) -> Result<&Tools, Error> {
@@ -102,6 +109,7 @@ impl Iptables {
 
 impl Firewall for Iptables {
     async fn apply(&self, plan: &Plan) -> Result<(), Error> {
+        self.serves(plan)?;
         for family in plan.families() {
             self.write(plan, *family).await?;
             // The rules are in place, whatever comes of this.
@@ -138,17 +146,25 @@ impl Firewall for Iptables {
     async fn look(&self, plan: &Plan) -> Result<Look, Error> {
         let mut states = Vec::new();
         let mut rules = Vec::new();
+        let mut text = String::new();
         for family in plan.families() {
             let dump = self.tools(*family)?.dump().await?;
             let print = || redirect::iptables::print(plan, *family, &dump);
             let state = State::of(plan, *family, &dump);
             let state = self.dialect.judge(Some(*family), plan, state, print);
+            // Where the host has what is wanted in the words of another iptables, ours are as good.
+            let live = match state {
+                State::Applied => redirect::iptables::show(plan, *family),
+                _ => redirect::iptables::live(plan, *family, &dump),
+            };
             states.push((*family, state));
             rules.extend(Live::of(*family, &dump));
+            text.extend(["# ", &family.to_string(), "\n", &live]);
         }
         Ok(Look {
             state: State::of_families(states),
             rules,
+            text,
         })
     }
 }

@@ -77,8 +77,13 @@ impl Firewall for Nftables {
         let text = listing.as_deref();
         let state = nftables::state(plan, text);
         let print = || text.and_then(|text| nftables::print(plan, text));
+        let state = self.dialect.judge(None, plan, state, print);
         Ok(Look {
-            state: self.dialect.judge(None, plan, state, print),
+            text: match state {
+                State::Applied => nftables::show(plan),
+                _ => text.map(nftables::bare).unwrap_or_default(),
+            },
+            state,
             rules: text.map(nftables::live).unwrap_or_default(),
         })
     }

@@ -40,6 +40,8 @@ pub struct View {
     pub plan: Arc<Plan>,
     /// What was there.
     pub look: Look,
+    /// When.
+    pub at: SystemTime,
 }
 
 /// The reports of redirection, a closed set.
@@ -84,6 +86,11 @@ pub mod report {
             |drifts| format!("until the next repair: {}", in_words(drifts)),
         );
         Report::new(State::Degraded, "Contested", format!("{fight}; {now}"))
+    }
+
+    /// Nothing works with which rules could be made; another attempt follows.
+    pub fn no_backend(error: &Error) -> Report {
+        Report::new(State::Failed, "NoBackend", error.in_full())
     }
 
     /// The rules could not be applied; another attempt follows.

@@ -43,6 +43,20 @@ pub async fn prepare(redirect: &Redirect, api: &Path, run_dir: &Path, group: u32
         }),
         FailurePolicy::Closed => vec![],
     };
+    let mut prepared = find_out(redirect, api, run_dir, group).await;
+    prepared.problems.splice(..0, problems);
+    Prepared { stale, ..prepared }
+}
+
+/// The same, with the rules left as they are.
+pub(super) async fn find_out(
+    redirect: &Redirect,
+    api: &Path,
+    run_dir: &Path,
+    group: u32,
+) -> Prepared {
+    let mut problems = Vec::new();
+    let cannot_write = |error| format!("cannot write into `{}`: {error}", run_dir.display());
     let choice = match Host::open(redirect.mode, run_dir).await {
         Ok((_, choice)) => Some(choice),
         Err(error) => {
@@ -66,7 +80,7 @@ pub async fn prepare(redirect: &Redirect, api: &Path, run_dir: &Path, group: u32
     problems.extend(legacy::leave(run_dir).err().map(cannot_write));
     Prepared {
         choice,
-        stale,
+        stale: vec![],
         problems,
     }
 }

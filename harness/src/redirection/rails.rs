@@ -43,6 +43,14 @@ pub fn at_start(config: &Config, run_dir: &Path) -> BTreeSet<GuardRail> {
     known(config, &Found::left(run_dir)).collect()
 }
 
+/// The guard rails as they are now. A name that has no address in time is left out.
+pub(super) async fn now(config: &Config, run_dir: &Path) -> BTreeSet<GuardRail> {
+    let found = Found::left(run_dir);
+    let (answers, _) = names::look_up(names(config, &found), Duration::ZERO).await;
+    let resolved = answers.into_iter().flatten();
+    known(config, &found).chain(resolved).collect()
+}
+
 /// Keeps them true for as long as somebody watches.
 pub async fn supervise(mut inputs: Inputs, rails: watch::Sender<BTreeSet<GuardRail>>) {
     let mut found = Found::left(&inputs.run_dir);

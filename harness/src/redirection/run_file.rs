@@ -1,8 +1,14 @@
 //! Small files that root leaves for the daemon.
 
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
+
+use nix::fcntl::OFlag;
+use nix::unistd::geteuid;
+
+/// Longest file that we take.
+const LENGTH_MAX: u64 = 4096;
 
 /// Writes a file as a whole, readable by all.
 ///
@@ -29,6 +35,23 @@ pub(crate) fn write(run_dir: &Path, name: &str, text: &str) -> io::Result<()> {
     std::fs::rename(&fresh, run_dir.join(name))
 }
 
+/// Reads a file that root or we ourselves wrote; `None` for any other, and for what is no file.
+pub(crate) fn read_trusted(run_dir: &Path, name: &str) -> Option<String> {
+    let file = std::fs::OpenOptions::new()
+        .read(true)
+        .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
+        .open(run_dir.join(name))
+        .ok()?;
+    let held = file.metadata().ok()?;
+    let trusted = held.uid() == 0 || held.uid() == geteuid().as_raw();
+    if !trusted || !held.is_file() || held.len() > LENGTH_MAX {
+        return None;
+    }
+    let mut text = String::new();
+    file.take(LENGTH_MAX).read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -46,5 +69,19 @@ mod tests {
         write(&run, "file", "new").unwrap();
         assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious");
         assert_eq!(std::fs::read_to_string(run.join("file")).unwrap(), "new");
+    }
+
+    #[test]
+    fn only_files_of_root_and_our_own_are_trusted() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), "file", "text").unwrap();
+        assert_eq!(read_trusted(dir.path(), "file").as_deref(), Some("text"));
+        std::os::unix::fs::symlink(dir.path().join("file"), dir.path().join("link")).unwrap();
+        assert_eq!(read_trusted(dir.path(), "link"), None);
+        assert_eq!(read_trusted(dir.path(), "nothing"), None);
+        if geteuid().is_root() {
+            std::os::unix::fs::chown(dir.path().join("file"), Some(42_424), None).unwrap();
+            assert_eq!(read_trusted(dir.path(), "file"), None);
+        }
     }
 }

@@ -27,6 +27,7 @@ impl<F: Firewall> Owner<F> {
         self.views.send_replace(Some(View {
             plan: Arc::clone(plan),
             look: look.clone(),
+            at: SystemTime::now(),
         }));
         let drifts = match look.state {
             State::Applied => {

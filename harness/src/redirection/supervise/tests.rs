@@ -95,6 +95,7 @@ impl Firewall for FakeHost {
             host.rules.as_ref() == Some(plan)
         });
         Ok(Look {
+            text: String::new(),
             state: if applied {
                 State::Applied
             } else {

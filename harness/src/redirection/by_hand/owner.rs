@@ -1,0 +1,139 @@
+//! Who may change the rules: the daemon, or one command at a time. Said with locks of the kernel, which nobody can forget
+//! to release.
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::Duration;
+
+use nix::fcntl::OFlag;
+use tokio::time::{Instant, sleep};
+
+use super::error::Error;
+
+/// Locked by the daemon for as long as it runs.
+const DAEMON: &str = "daemon.lock";
+
+/// Locked by a command while it changes rules.
+const COMMAND: &str = "redirect.lock";
+
+/// A command looks for a moment only, so the daemon does not give up at once.
+const DAEMON_TRIES: (u32, Duration) = (20, Duration::from_millis(50));
+
+/// Longer than a command takes, for each program that it runs is limited in time.
+const COMMAND_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Says that the daemon runs, until it is dropped.
+#[derive(Debug)]
+pub struct DaemonLock(#[expect(dead_code, reason = "open, it is locked")] File);
+
+/// Keeps other commands away until it is dropped.
+#[derive(Debug)]
+pub(super) struct CommandLock(#[expect(dead_code, reason = "open, it is locked")] File);
+
+/// Tells the commands that the daemon runs. `None` when another one does.
+pub async fn hold_as_daemon(run_dir: &Path) -> io::Result<Option<DaemonLock>> {
+    let file = open(run_dir, DAEMON)?;
+    for _ in 0..DAEMON_TRIES.0 {
+        match file.try_lock() {
+            Ok(()) => return Ok(Some(DaemonLock(file))),
+            Err(TryLockError::WouldBlock) => sleep(DAEMON_TRIES.1).await,
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
+/// Whether the daemon runs. Makes no file.
+pub(super) fn daemon_runs(run_dir: &Path) -> Result<bool, Error> {
+    let path = run_dir.join(DAEMON);
+    let file = match options().open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(source) => return Err(Error::File { path, source }),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(source)) => Err(Error::File { path, source }),
+    }
+}
+
+/// Waits for its turn, but not for ever: the daemon's user can lock these files too.
+pub(super) async fn hold_as_command(run_dir: &Path) -> Result<CommandLock, Error> {
+    let failed = |source| Error::File {
+        path: run_dir.join(COMMAND),
+        source,
+    };
+    let file = open(run_dir, COMMAND).map_err(failed)?;
+    let deadline = Instant::now() + COMMAND_PATIENCE;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(CommandLock(file)),
+            Err(TryLockError::WouldBlock) if Instant::now() >= deadline => return Err(Error::Busy),
+            Err(TryLockError::WouldBlock) => sleep(DAEMON_TRIES.1).await,
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
+        }
+    }
+}
+
+fn open(run_dir: &Path, name: &str) -> io::Result<File> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(run_dir)?;
+    options()
+        .custom_flags((SAFELY | OFlag::O_CREAT).bits())
+        .mode(0o644)
+        .open(run_dir.join(name))
+}
+
+/// The directory belongs to the daemon's user and we may be root: no link is followed and no pipe waited for. To read is
+/// enough to lock, and a file that root made can be locked by the daemon.
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(SAFELY.bits());
+    options
+}
+
+const SAFELY: OFlag = OFlag::O_NOFOLLOW.union(OFlag::O_NONBLOCK);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn commands_see_the_daemon_for_as_long_as_it_runs() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(!daemon_runs(dir.path()).unwrap());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        let held = hold_as_daemon(dir.path()).await.unwrap();
+        assert!(held.is_some());
+        assert!(daemon_runs(dir.path()).unwrap());
+        drop(held);
+        assert!(!daemon_runs(dir.path()).unwrap());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_command_that_hangs_does_not_keep_the_others_for_ever() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = hold_as_command(dir.path()).await.unwrap();
+        let other = hold_as_command(dir.path()).await;
+        assert!(matches!(other, Err(Error::Busy)), "{other:?}");
+        drop(held);
+        assert!(hold_as_command(dir.path()).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_planted_link_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let victim = dir.path().join("victim");
+        std::fs::write(&victim, "").unwrap();
+        for name in [DAEMON, COMMAND] {
+            std::os::unix::fs::symlink(&victim, dir.path().join(name)).unwrap();
+        }
+        assert!(hold_as_command(dir.path()).await.is_err());
+        assert!(daemon_runs(dir.path()).is_err());
+    }
+}

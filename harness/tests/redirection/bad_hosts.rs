@@ -1,0 +1,391 @@
+//! Hosts that lack what redirection needs. Each gives one clear error with the remedy, the right exit code, and is left as
+//! it was.
+//!
+//! A mount namespace hides or replaces the tools in `/usr/sbin`, also from a program that does not go by `PATH`, and has a
+//! `/run` of its own, with its own xtables lock. What stands in for a tool says what the real one says.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use linkerd_harness::redirection::{
+    Heard, Host as Filter, Inputs, Redirection, SWEEP, report, supervise,
+};
+use linkerd_harness_core::config::Mode;
+use nix::sched::{CloneFlags, unshare};
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::netns::Namespace;
+use crate::program::{Host, Said, until};
+use crate::setup::{RUN_DIR, mk_plan};
+
+const APPLY: &str = "redirect apply";
+
+/// Makes the directory that becomes `/usr/sbin`, in which what follows runs.
+const PRELUDE: &str = r#"
+T=$(mktemp -d "$1/host-XXXX"); shift
+chmod 755 "$T"
+mount --make-rprivate /
+mount -t tmpfs tmpfs /run
+mkdir -p "$T/real" "$T/sbin"
+mount --bind /usr/sbin "$T/real"
+ln -s "$T"/real/* "$T/sbin/"
+cd "$T/sbin"
+says() { # TOOL CODE TEXT: the tool ends so, and says that
+  rm -f "$1"
+  echo "$3" > "$T/$1.text"
+  printf '#!/bin/sh\ncat %s >&2\nexit %s\n' "$T/$1.text" "$2" > "$1"
+  chmod 755 "$1"
+}
+"#;
+
+const NO_IPTABLES: &str = "rm *tables*";
+const NO_LEGACY: &str = "rm *legacy*";
+const NO_NFT_BACKEND: &str = "rm iptables-nft* ip6tables-nft* xtables-nft-multi";
+
+/// The script with this in `$TEXT`.
+fn says(text: &str, script: &str) -> String {
+    format!("read -r TEXT <<'END'\n{text}\nEND\n{script}")
+}
+
+fn command(host: &Host, lacks: &str, before: &[&str], args: &str) -> Command {
+    let script = format!(
+        "{PRELUDE}\n{lacks}\nmount --bind \"$T/sbin\" /usr/sbin\ncd /\n\"$@\" || code=$?\n[ -z \"$holder\" ] || kill \"$holder\"\nexit ${{code:-0}}"
+    );
+    let dir = host.dir.path().display().to_string();
+    let words = [
+        "unshare",
+        "--mount",
+        "sh",
+        "-euc",
+        &format!("holder=\n{script}"),
+        "sh",
+        &dir,
+    ]
+    .into_iter()
+    .chain(before.iter().copied())
+    .map(str::to_owned)
+    .chain(host.words(args))
+    .collect::<Vec<_>>();
+    host.command(&words)
+}
+
+fn run(host: &Host, lacks: &str, args: &str) -> Said {
+    command(host, lacks, &[], args).output().unwrap().into()
+}
+
+/// The tables as the kernel has them, not only the rules.
+fn everything(host: &Host) -> String {
+    host.vm.run(&["nft", "list", "ruleset"], "") + &host.vm.rules("legacy")
+}
+
+/// One error, this hint, this code, and nothing changed: neither rules nor files.
+fn refuses(host: &Host, said: &Said, before: &str, code: i32, error: &str, hint: &str) {
+    assert_eq!(said.code, Some(code), "{said:?}");
+    assert_eq!(said.stdout, "");
+    assert_eq!(said.stderr.matches("error: ").count(), 1, "{}", said.stderr);
+    for part in [error, hint] {
+        assert!(
+            said.stderr.contains(part),
+            "no `{part}` in\n{}",
+            said.stderr
+        );
+    }
+    assert_eq!(everything(host), before);
+}
+
+fn lacks(lacks: &str, keys: &serde_json::Value, code: i32, error: &str, hint: &str) {
+    let host = Host::with(keys);
+    host.vm.run(
+        &[
+            "iptables-nft",
+            "-t",
+            "nat",
+            "-A",
+            "POSTROUTING",
+            "-j",
+            "MASQUERADE",
+        ],
+        "",
+    );
+    let before = everything(&host);
+    let said = run(&host, lacks, APPLY);
+    refuses(&host, &said, &before, code, error, hint);
+    assert!(!said.stderr.contains("warning"), "{}", said.stderr);
+}
+
+#[test]
+fn no_iptables_program() {
+    lacks(
+        &format!("{NO_IPTABLES}; rm -f nft"),
+        &json!({}),
+        69,
+        "error: no iptables program is installed",
+        "apt-get install iptables",
+    );
+}
+
+#[test]
+fn the_configured_backend_is_not_installed() {
+    lacks(
+        NO_LEGACY,
+        &json!({ "IPTablesMode": "legacy" }),
+        69,
+        "error: IPTablesMode is `legacy`, but iptables-legacy is not installed",
+        "IPTablesMode `auto`",
+    );
+}
+
+#[test]
+fn a_program_without_kernel_support() {
+    for text in [
+        "iptables/1.8.4 Failed to initialize nft: Protocol not supported",
+        "iptables v1.8.7 (nf_tables): Could not fetch rule set generation id: Invalid argument",
+        "iptables-nft-save v1.8.10 (nf_tables): Failed to initialize nft: Protocol not supported",
+    ] {
+        let broken = says(
+            text,
+            &format!(
+                "{NO_LEGACY}; rm -f nft; for t in iptables ip6tables; do for v in save restore; do says $t-nft-$v 1 \"$TEXT\"; done; done"
+            ),
+        );
+        lacks(
+            &broken,
+            &json!({}),
+            71,
+            "the kernel has no support for table nat",
+            text,
+        );
+    }
+}
+
+#[test]
+fn a_kernel_without_address_translation() {
+    // Reading works, writing does not: what a kernel without nf_nat or xt_REDIRECT does.
+    let text = "iptables-restore v1.8.9 (nf_tables): RULE_APPEND failed (No such file or directory): rule in chain PROXY_INIT_REDIRECT";
+    lacks(
+        &says(text, "says iptables-nft-restore 4 \"$TEXT\""),
+        &json!({ "IPTablesMode": "nft" }),
+        71,
+        "error: cannot prepare the IPv4 rules of iptables-nft\n  caused by: ",
+        "hint: the kernel lacks support for it; try: modprobe -a",
+    );
+    let text = "iptables v1.8.7 (legacy): can't initialize iptables table `nat': Table does not exist (do you need to insmod?)";
+    lacks(
+        &says(text, "says iptables-legacy-save 3 \"$TEXT\""),
+        &json!({ "IPTablesMode": "legacy" }),
+        71,
+        "iptables-legacy",
+        "do you need to insmod?",
+    );
+}
+
+#[test]
+fn ipv6_is_wanted_and_there_is_no_ip6tables() {
+    lacks(
+        "rm ip6tables*",
+        &json!({ "IPv6": true, "IPTablesMode": "nft" }),
+        69,
+        "error: no IPv6 program of iptables-nft is installed",
+        "IPv6 `false`",
+    );
+}
+
+#[test]
+fn another_program_holds_the_xtables_lock() {
+    let host = Host::with(&json!({ "IPTablesMode": "legacy" }));
+    host.vm.run(
+        &[
+            "iptables-legacy",
+            "-t",
+            "nat",
+            "-A",
+            "POSTROUTING",
+            "-j",
+            "MASQUERADE",
+        ],
+        "",
+    );
+    let before = everything(&host);
+    let held = "touch /run/xtables.lock; flock --no-fork /run/xtables.lock sleep 60 & holder=$!; \
+                until grep -q \"FLOCK .* $holder \" /proc/locks; do sleep 0.01; done";
+    let said = run(&host, held, APPLY);
+    refuses(
+        &host,
+        &said,
+        &before,
+        69,
+        "xtables lock",
+        "(sleep) holds the xtables lock, /run/xtables.lock",
+    );
+}
+
+#[test]
+fn the_daemon_waits_a_held_lock_out_and_says_who_holds_it() {
+    let vm = Namespace::new("vm");
+    vm.block_on(async {
+        // A `/run` of this thread's own, and with it the lock, so that other tests are not kept.
+        unshare(CloneFlags::CLONE_NEWNS).unwrap();
+        for mount in ["--make-rprivate /", "-t tmpfs tmpfs /run"] {
+            let mounted = Command::new("mount").args(mount.split(' ')).status();
+            assert!(mounted.unwrap().success());
+        }
+        let lock = std::fs::File::create("/run/xtables.lock").unwrap();
+        lock.lock().unwrap();
+        let (firewall, _) = Filter::open(Mode::Legacy, Path::new(RUN_DIR))
+            .await
+            .unwrap();
+        let (_plans, plans) = watch::channel(Some(Arc::new(mk_plan())));
+        let (reports_are, mut reports) = watch::channel(report::starting());
+        let (_hears, heard) = watch::channel(Heard::default());
+        let inputs = Inputs {
+            plans,
+            heard,
+            sweep: SWEEP,
+        };
+        let phase = watch::Sender::new(Redirection::default());
+        let views = watch::Sender::new(None);
+        let owner = tokio::spawn(supervise(firewall, inputs, phase, reports_are, views));
+        let limit = Duration::from_secs(60);
+        let failed = reports.wait_for(|report| report.reason == "ApplyFailed");
+        let said = timeout(limit, failed)
+            .await
+            .unwrap()
+            .unwrap()
+            .message
+            .clone();
+        let holder = format!("pid {} (", std::process::id());
+        assert!(
+            said.contains(&holder) && said.contains("holds the xtables lock"),
+            "{said}"
+        );
+        drop(lock);
+        let applied = reports.wait_for(|report| report.reason == "Applied");
+        timeout(limit, applied).await.unwrap().unwrap();
+        owner.abort();
+    });
+    assert!(vm.rules("legacy").contains("-j PROXY_INIT_OUTPUT"));
+}
+
+#[test]
+fn neither_root_nor_the_capabilities() {
+    let host = Host::new();
+    let before = everything(&host);
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(host.dir.path(), mode).unwrap();
+    let as_root = [
+        "setpriv",
+        "--bounding-set",
+        "-net_admin",
+        "--inh-caps",
+        "-net_admin",
+    ];
+    let as_user = [
+        "setpriv",
+        "--reuid",
+        "42424",
+        "--regid",
+        "42424",
+        "--clear-groups",
+        "--inh-caps",
+        "-all",
+    ];
+    for who in [&as_root[..], &as_user] {
+        for args in [APPLY, "redirect apply --confirm=60s", "redirect remove"] {
+            let said = command(&host, "", who, args).output().unwrap().into();
+            let error = "error: not allowed to change the rules of this host: CAP_NET_ADMIN and CAP_NET_RAW are missing";
+            refuses(
+                &host,
+                &said,
+                &before,
+                71,
+                error,
+                "hint: put sudo in front of the command",
+            );
+        }
+    }
+    assert!(!host.dir.path().join("run").exists());
+}
+
+#[test]
+fn a_wrong_configuration() {
+    let host = Host::with(&json!({ "IPv6": "perhaps" }));
+    let before = everything(&host);
+    refuses(&host, &host.run(APPLY), &before, 78, "error: `", "IPv6");
+}
+
+#[test]
+fn one_backend_is_enough() {
+    let host = Host::new();
+    run(&host, NO_LEGACY, APPLY).is(0, "through iptables-nft", "");
+    assert!(host.redirects());
+    let host = Host::new();
+    run(&host, &format!("{NO_NFT_BACKEND}; rm -f nft"), APPLY).is(
+        0,
+        "through iptables-legacy (it is the only one that works)",
+        "",
+    );
+    assert!(host.vm.rules("legacy").contains("-j PROXY_INIT_OUTPUT"));
+    let host = Host::new();
+    run(&host, NO_IPTABLES, APPLY).is(0, "through nftables (it is the only one that works)", "");
+    let table = host.vm.run(&["nft", "list", "ruleset"], "");
+    assert!(
+        table.starts_with("table inet linkerd_proxy_harness"),
+        "{table}"
+    );
+    run(&host, NO_IPTABLES, "redirect remove").is(0, "removed", "");
+    assert_eq!(host.vm.run(&["nft", "list", "ruleset"], ""), "");
+}
+
+#[test]
+fn a_daemon_without_a_backend_says_so_and_takes_the_first_that_comes() {
+    let host = Host::new();
+    let later = "mkdir ../aside; mv *tables* ../aside; rm -f nft; \
+         (until [ -e \"$T/../go\" ]; do sleep 0.02; done; mv ../aside/* .) & holder=$!";
+    let daemon = command(
+        &host,
+        later,
+        &[
+            "env",
+            &format!("STATE_DIRECTORY={}", host.dir.path().display()),
+        ],
+        "run",
+    )
+    .stderr(Stdio::from(
+        std::fs::File::create(host.dir.path().join("log")).unwrap(),
+    ))
+    .spawn()
+    .unwrap();
+    let mut daemon = Daemon(daemon);
+    let status = || {
+        host.vm
+            .run(&["sh", "-c", "curl -s 127.0.0.1:4192/status || true"], "")
+    };
+    until("reported", || status().contains("\"NoBackend\""));
+    assert!(
+        status().contains("no iptables program is installed"),
+        "{}",
+        status()
+    );
+    assert!(daemon.0.try_wait().unwrap().is_none(), "it keeps running");
+    std::fs::write(host.dir.path().join("go"), "").unwrap();
+    until("opened", || status().contains("\"NotWanted\""));
+    let log = std::fs::read_to_string(host.dir.path().join("log")).unwrap();
+    assert_eq!(log.matches("cannot redirect").count(), 1, "{log}");
+}
+
+/// Killed on drop, with what it started.
+struct Daemon(Child);
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let pid = self.0.id().to_string();
+        let children = Command::new("pkill")
+            .args(["-KILL", "--parent", &pid])
+            .status();
+        assert!(children.is_ok() && self.0.kill().is_ok() && self.0.wait().is_ok());
+    }
+}
