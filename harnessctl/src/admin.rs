@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use linkerd_harness_core::config;
+use linkerd_harness_core::redirect::page::Page;
 use linkerd_harness_core::status::Status;
 use serde_json::Value;
 
@@ -15,7 +16,7 @@ use crate::file;
 /// For the whole exchange; the daemon answers from memory.
 const TIMEOUT: Duration = Duration::from_secs(3);
 /// Longest answer that we take.
-const ANSWER_MAX: usize = 1 << 20;
+const ANSWER_MAX: usize = 1 << 23;
 
 /// Why there is no answer.
 #[derive(Debug)]
@@ -63,7 +64,23 @@ pub(crate) fn address(config: &Path) -> SocketAddr {
 /// `GET /status`.
 pub(crate) fn status(address: SocketAddr) -> Result<Answer, Error> {
     let failed = |kind| Error { address, kind };
-    let bytes = get(address, "/status").map_err(|error| failed(Kind::Connection(error)))?;
+    let json = json(address, "/status")?;
+    let status = serde_json::from_value(json.clone())
+        .map_err(|error| failed(Kind::Answer(format!("it sent no status: {error}"))))?;
+    Ok(Answer { status, json })
+}
+
+/// `GET /redirect`.
+pub(crate) fn redirect(address: SocketAddr) -> Result<Page, Error> {
+    serde_json::from_value(json(address, "/redirect")?).map_err(|error| Error {
+        address,
+        kind: Kind::Answer(format!("it sent no rules: {error}")),
+    })
+}
+
+fn json(address: SocketAddr, path: &str) -> Result<Value, Error> {
+    let failed = |kind| Error { address, kind };
+    let bytes = get(address, path).map_err(|error| failed(Kind::Connection(error)))?;
     parse(&bytes).map_err(|what| failed(Kind::Answer(what)))
 }
 
@@ -92,7 +109,7 @@ fn get(address: SocketAddr, path: &str) -> io::Result<Vec<u8>> {
     }
 }
 
-fn parse(response: &[u8]) -> Result<Answer, String> {
+fn parse(response: &[u8]) -> Result<Value, String> {
     let text = String::from_utf8_lossy(response);
     let (head, body) = text.split_once("\r\n\r\n").ok_or("it is not HTTP")?;
     let line = head.lines().next().unwrap_or_default();
@@ -100,14 +117,17 @@ fn parse(response: &[u8]) -> Result<Answer, String> {
     if !line.starts_with("HTTP/1.") || code != "200" {
         return Err(format!("it said `{}`", crate::commands::printable(line)));
     }
-    let json: Value =
-        serde_json::from_str(body).map_err(|error| format!("it sent no status: {error}"))?;
-    let status = serde_json::from_value(json.clone())
-        .map_err(|error| format!("it sent no status: {error}"))?;
-    Ok(Answer { status, json })
+    serde_json::from_str(body).map_err(|error| format!("it sent no JSON: {error}"))
 }
 
 // === impl Error ===
+
+impl Error {
+    /// Whether nobody is there, as against somebody who says something else.
+    pub(crate) fn is_nobody(&self) -> bool {
+        matches!(&self.kind, Kind::Connection(error) if error.kind() == io::ErrorKind::ConnectionRefused)
+    }
+}
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

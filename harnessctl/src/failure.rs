@@ -10,6 +10,8 @@ pub(crate) const FAILED: u8 = 1;
 pub(crate) const USAGE: u8 = 64;
 /// The daemon cannot be reached.
 pub(crate) const UNAVAILABLE: u8 = 69;
+/// The system refused.
+pub(crate) const OS: u8 = 71;
 /// The configuration is wrong.
 pub(crate) const CONFIG: u8 = 78;
 
@@ -35,6 +37,11 @@ impl Failure {
             text: text.to_string(),
             hint: None,
         }
+    }
+
+    /// The answer has said it all: only the exit code is left.
+    pub(crate) fn silent(code: u8) -> Self {
+        Self::new(code, "")
     }
 
     pub(crate) fn hint(self, hint: impl Into<String>) -> Self {

@@ -68,6 +68,10 @@ pub(crate) fn command() -> Command {
                 .default_value("60s")
                 .help("How long; 0 looks once"),
         );
+    let redirect = Command::new("redirect")
+        .about("Look at the rules on this host")
+        .subcommand_required(true)
+        .subcommands([redirect_show(), redirect_diff()]);
     let completions = Command::new("completions")
         .about("Print a completion script for a shell")
         .arg(
@@ -82,11 +86,40 @@ pub(crate) fn command() -> Command {
         .subcommand_required(true)
         .infer_long_args(false)
         .args(global_flags())
-        .subcommands([set_config, get_config, status, wait, completions])
+        .subcommands([set_config, get_config, status, wait, redirect, completions])
+}
+
+fn redirect_show() -> Command {
+    Command::new("show")
+        .about("Show the rules as they are, or would be, applied, and what is never redirected and why")
+        .long_about(
+            "Show the rules as they are, or would be, applied, and what is never redirected and why. Needs no root, and \
+             the daemon only for what it alone knows; what is missing without it is said on stderr. The text can be \
+             loaded: by iptables-restore --noflush, or by nft -f. With IPv6 `true`, what follows the line `# IPv6` is \
+             for ip6tables-restore.",
+        )
+        .arg(
+            Arg::new("backend")
+                .long("backend")
+                .value_name("BACKEND")
+                .value_parser(["auto", "nft", "legacy", "nftables"])
+                .default_value("auto")
+                .help("For which packet filter; auto is the one that is used"),
+        )
+}
+
+fn redirect_diff() -> Command {
+    Command::new("diff")
+        .about("Compare the rules on this host with those that are wanted")
+        .long_about(
+            "Compare the rules on this host with those that are wanted. What has a plus is missing, what has a minus is \
+             too much. With the daemon it is what its last look showed, and needs no root; without it, root looks. \
+             Exit code 0: no difference; 1: they differ.",
+        )
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 64 wrong command line, 69 the daemon cannot be reached, \
-                          78 wrong configuration.";
+                          71 the system refused, 78 wrong configuration.";
 
 fn global_flags() -> impl Iterator<Item = Arg> {
     let flags = [

@@ -39,7 +39,9 @@ pub(crate) fn talk(text: impl Display) {
 
 /// Prints why a command failed and answers its exit code.
 pub(crate) fn failure(failure: &Failure) -> ExitCode {
-    talk(format_args!("error: {}", failure.text));
+    if !failure.text.is_empty() {
+        talk(format_args!("error: {}", failure.text));
+    }
     if let Some(hint) = &failure.hint {
         talk(format_args!("hint: {hint}"));
     }

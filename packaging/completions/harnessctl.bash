@@ -25,6 +25,9 @@ _harnessctl() {
             harnessctl,help)
                 cmd="harnessctl__subcmd__help"
                 ;;
+            harnessctl,redirect)
+                cmd="harnessctl__subcmd__redirect"
+                ;;
             harnessctl,set-config)
                 cmd="harnessctl__subcmd__set__subcmd__config"
                 ;;
@@ -43,6 +46,9 @@ _harnessctl() {
             harnessctl__subcmd__help,help)
                 cmd="harnessctl__subcmd__help__subcmd__help"
                 ;;
+            harnessctl__subcmd__help,redirect)
+                cmd="harnessctl__subcmd__help__subcmd__redirect"
+                ;;
             harnessctl__subcmd__help,set-config)
                 cmd="harnessctl__subcmd__help__subcmd__set__subcmd__config"
                 ;;
@@ -52,6 +58,30 @@ _harnessctl() {
             harnessctl__subcmd__help,wait)
                 cmd="harnessctl__subcmd__help__subcmd__wait"
                 ;;
+            harnessctl__subcmd__help__subcmd__redirect,diff)
+                cmd="harnessctl__subcmd__help__subcmd__redirect__subcmd__diff"
+                ;;
+            harnessctl__subcmd__help__subcmd__redirect,show)
+                cmd="harnessctl__subcmd__help__subcmd__redirect__subcmd__show"
+                ;;
+            harnessctl__subcmd__redirect,diff)
+                cmd="harnessctl__subcmd__redirect__subcmd__diff"
+                ;;
+            harnessctl__subcmd__redirect,help)
+                cmd="harnessctl__subcmd__redirect__subcmd__help"
+                ;;
+            harnessctl__subcmd__redirect,show)
+                cmd="harnessctl__subcmd__redirect__subcmd__show"
+                ;;
+            harnessctl__subcmd__redirect__subcmd__help,diff)
+                cmd="harnessctl__subcmd__redirect__subcmd__help__subcmd__diff"
+                ;;
+            harnessctl__subcmd__redirect__subcmd__help,help)
+                cmd="harnessctl__subcmd__redirect__subcmd__help__subcmd__help"
+                ;;
+            harnessctl__subcmd__redirect__subcmd__help,show)
+                cmd="harnessctl__subcmd__redirect__subcmd__help__subcmd__show"
+                ;;
             *)
                 ;;
         esac
@@ -59,7 +89,7 @@ _harnessctl() {
 
     case "${cmd}" in
         harnessctl)
-            opts="-q -v -h -V --config --output --quiet --verbose --help --version set-config get-config status wait completions help"
+            opts="-q -v -h -V --config --output --quiet --verbose --help --version set-config get-config status wait redirect completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -125,7 +155,7 @@ _harnessctl() {
             return 0
             ;;
         harnessctl__subcmd__help)
-            opts="set-config get-config status wait completions help"
+            opts="set-config get-config status wait redirect completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -180,6 +210,48 @@ _harnessctl() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        harnessctl__subcmd__help__subcmd__redirect)
+            opts="show diff"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        harnessctl__subcmd__help__subcmd__redirect__subcmd__diff)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        harnessctl__subcmd__help__subcmd__redirect__subcmd__show)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         harnessctl__subcmd__help__subcmd__set__subcmd__config)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -215,6 +287,132 @@ _harnessctl() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        harnessctl__subcmd__redirect)
+            opts="-q -v -h --config --output --quiet --verbose --help show diff help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        harnessctl__subcmd__redirect__subcmd__diff)
+            opts="-q -v -h --config --output --quiet --verbose --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        harnessctl__subcmd__redirect__subcmd__help)
+            opts="show diff help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        harnessctl__subcmd__redirect__subcmd__help__subcmd__diff)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        harnessctl__subcmd__redirect__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        harnessctl__subcmd__redirect__subcmd__help__subcmd__show)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        harnessctl__subcmd__redirect__subcmd__show)
+            opts="-q -v -h --backend --config --output --quiet --verbose --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --backend)
+                    COMPREPLY=($(compgen -W "auto nft legacy nftables" -- "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;

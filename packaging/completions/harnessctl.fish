@@ -35,6 +35,7 @@ complete -c harnessctl -n "__fish_harnessctl_needs_command" -f -a "set-config" -
 complete -c harnessctl -n "__fish_harnessctl_needs_command" -f -a "get-config" -d 'Show each key with the value that holds and where it comes from'
 complete -c harnessctl -n "__fish_harnessctl_needs_command" -f -a "status" -d 'Show what the daemon does, on one screen'
 complete -c harnessctl -n "__fish_harnessctl_needs_command" -f -a "wait" -d 'Wait until this machine is a member of the mesh'
+complete -c harnessctl -n "__fish_harnessctl_needs_command" -f -a "redirect" -d 'Look at the rules on this host'
 complete -c harnessctl -n "__fish_harnessctl_needs_command" -f -a "completions" -d 'Print a completion script for a shell'
 complete -c harnessctl -n "__fish_harnessctl_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c harnessctl -n "__fish_harnessctl_using_subcommand set-config" -l workload-group-name -d 'ExternalGroup that this machine joins [key WorkloadGroup.Name; required]' -r
@@ -95,15 +96,46 @@ json\t''"
 complete -c harnessctl -n "__fish_harnessctl_using_subcommand wait" -s q -l quiet -d 'No remarks, only the answer and errors'
 complete -c harnessctl -n "__fish_harnessctl_using_subcommand wait" -s v -l verbose -d 'Say what is done'
 complete -c harnessctl -n "__fish_harnessctl_using_subcommand wait" -s h -l help -d 'Print help'
+complete -c harnessctl -n "__fish_harnessctl_using_subcommand redirect; and not __fish_seen_subcommand_from show diff help" -l config -d 'The configuration' -r -F
+complete -c harnessctl -n "__fish_harnessctl_using_subcommand redirect; and not __fish_seen_subcommand_from show diff help" -l output -d 'Form of the answer' -r -f -a "text\t''
+json\t''"
+complete -c harnessctl -n "__fish_harnessctl_using_subcommand redirect; and not __fish_seen_subcommand_from show diff help" -s q -l quiet -d 'No remarks, only the answer and errors'
+complete -c harnessctl -n "__fish_harnessctl_using_subcommand redirect; and not __fish_seen_subcommand_from show diff help" -s v -l verbose -d 'Say what is done'
+complete -c harnessctl -n "__fish_harnessctl_using_subcommand redirect; and not __fish_seen_subcommand_from show diff help" -s h -l help -d 'Print help'
+complete -c harnessctl -n "__fish_harnessctl_using_subcommand redirect; and not __fish_seen_subcommand_from show diff help" -f -a "show" -d 'Show the rules as they are, or would be, applied, and what is never redirected and why'
+complete -c harnessctl -n "__fish_harnessctl_using_subcommand redirect; and not __fish_seen_subcommand_from show diff help" -f -a "diff" -d 'Compare the rules on this host with those that are wanted'
+complete -c harnessctl -n "__fish_harnessctl_using_subcommand redirect; and not __fish_seen_subcommand_from show diff help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c harnessctl -n "__fish_harnessctl_using_subcommand redirect; and __fish_seen_subcommand_from show" -l backend -d 'For which packet filter; auto is the one that is used' -r -f -a "auto\t''
+nft\t''
+legacy\t''
+nftables\t''"
+complete -c harnessctl -n "__fish_harnessctl_using_subcommand redirect; and __fish_seen_subcommand_from show" -l config -d 'The configuration' -r -F
+complete -c harnessctl -n "__fish_harnessctl_using_subcommand redirect; and __fish_seen_subcommand_from show" -l output -d 'Form of the answer' -r -f -a "text\t''
+json\t''"
+complete -c harnessctl -n "__fish_harnessctl_using_subcommand redirect; and __fish_seen_subcommand_from show" -s q -l quiet -d 'No remarks, only the answer and errors'
+complete -c harnessctl -n "__fish_harnessctl_using_subcommand redirect; and __fish_seen_subcommand_from show" -s v -l verbose -d 'Say what is done'
+complete -c harnessctl -n "__fish_harnessctl_using_subcommand redirect; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c harnessctl -n "__fish_harnessctl_using_subcommand redirect; and __fish_seen_subcommand_from diff" -l config -d 'The configuration' -r -F
+complete -c harnessctl -n "__fish_harnessctl_using_subcommand redirect; and __fish_seen_subcommand_from diff" -l output -d 'Form of the answer' -r -f -a "text\t''
+json\t''"
+complete -c harnessctl -n "__fish_harnessctl_using_subcommand redirect; and __fish_seen_subcommand_from diff" -s q -l quiet -d 'No remarks, only the answer and errors'
+complete -c harnessctl -n "__fish_harnessctl_using_subcommand redirect; and __fish_seen_subcommand_from diff" -s v -l verbose -d 'Say what is done'
+complete -c harnessctl -n "__fish_harnessctl_using_subcommand redirect; and __fish_seen_subcommand_from diff" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c harnessctl -n "__fish_harnessctl_using_subcommand redirect; and __fish_seen_subcommand_from help" -f -a "show" -d 'Show the rules as they are, or would be, applied, and what is never redirected and why'
+complete -c harnessctl -n "__fish_harnessctl_using_subcommand redirect; and __fish_seen_subcommand_from help" -f -a "diff" -d 'Compare the rules on this host with those that are wanted'
+complete -c harnessctl -n "__fish_harnessctl_using_subcommand redirect; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c harnessctl -n "__fish_harnessctl_using_subcommand completions" -l config -d 'The configuration' -r -F
 complete -c harnessctl -n "__fish_harnessctl_using_subcommand completions" -l output -d 'Form of the answer' -r -f -a "text\t''
 json\t''"
 complete -c harnessctl -n "__fish_harnessctl_using_subcommand completions" -s q -l quiet -d 'No remarks, only the answer and errors'
 complete -c harnessctl -n "__fish_harnessctl_using_subcommand completions" -s v -l verbose -d 'Say what is done'
 complete -c harnessctl -n "__fish_harnessctl_using_subcommand completions" -s h -l help -d 'Print help'
-complete -c harnessctl -n "__fish_harnessctl_using_subcommand help; and not __fish_seen_subcommand_from set-config get-config status wait completions help" -f -a "set-config" -d 'Set keys of the configuration'
-complete -c harnessctl -n "__fish_harnessctl_using_subcommand help; and not __fish_seen_subcommand_from set-config get-config status wait completions help" -f -a "get-config" -d 'Show each key with the value that holds and where it comes from'
-complete -c harnessctl -n "__fish_harnessctl_using_subcommand help; and not __fish_seen_subcommand_from set-config get-config status wait completions help" -f -a "status" -d 'Show what the daemon does, on one screen'
-complete -c harnessctl -n "__fish_harnessctl_using_subcommand help; and not __fish_seen_subcommand_from set-config get-config status wait completions help" -f -a "wait" -d 'Wait until this machine is a member of the mesh'
-complete -c harnessctl -n "__fish_harnessctl_using_subcommand help; and not __fish_seen_subcommand_from set-config get-config status wait completions help" -f -a "completions" -d 'Print a completion script for a shell'
-complete -c harnessctl -n "__fish_harnessctl_using_subcommand help; and not __fish_seen_subcommand_from set-config get-config status wait completions help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c harnessctl -n "__fish_harnessctl_using_subcommand help; and not __fish_seen_subcommand_from set-config get-config status wait redirect completions help" -f -a "set-config" -d 'Set keys of the configuration'
+complete -c harnessctl -n "__fish_harnessctl_using_subcommand help; and not __fish_seen_subcommand_from set-config get-config status wait redirect completions help" -f -a "get-config" -d 'Show each key with the value that holds and where it comes from'
+complete -c harnessctl -n "__fish_harnessctl_using_subcommand help; and not __fish_seen_subcommand_from set-config get-config status wait redirect completions help" -f -a "status" -d 'Show what the daemon does, on one screen'
+complete -c harnessctl -n "__fish_harnessctl_using_subcommand help; and not __fish_seen_subcommand_from set-config get-config status wait redirect completions help" -f -a "wait" -d 'Wait until this machine is a member of the mesh'
+complete -c harnessctl -n "__fish_harnessctl_using_subcommand help; and not __fish_seen_subcommand_from set-config get-config status wait redirect completions help" -f -a "redirect" -d 'Look at the rules on this host'
+complete -c harnessctl -n "__fish_harnessctl_using_subcommand help; and not __fish_seen_subcommand_from set-config get-config status wait redirect completions help" -f -a "completions" -d 'Print a completion script for a shell'
+complete -c harnessctl -n "__fish_harnessctl_using_subcommand help; and not __fish_seen_subcommand_from set-config get-config status wait redirect completions help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c harnessctl -n "__fish_harnessctl_using_subcommand help; and __fish_seen_subcommand_from redirect" -f -a "show" -d 'Show the rules as they are, or would be, applied, and what is never redirected and why'
+complete -c harnessctl -n "__fish_harnessctl_using_subcommand help; and __fish_seen_subcommand_from redirect" -f -a "diff" -d 'Compare the rules on this host with those that are wanted'

@@ -30,8 +30,17 @@ fn man_pages_are_up_to_date() {
     let mut command = command();
     command.build();
     let mut pages = vec![command.clone()];
-    let verbs = command.get_subcommands();
-    pages.extend(verbs.filter(|verb| verb.get_name() != "help").cloned());
+    let own = |command: &Command| -> Vec<Command> {
+        let verbs = command.get_subcommands();
+        verbs
+            .filter(|verb| verb.get_name() != "help")
+            .cloned()
+            .collect()
+    };
+    for verb in own(&command) {
+        pages.extend(own(&verb));
+        pages.push(verb);
+    }
     for page in pages {
         // Built commands know their whole name: `harnessctl set-config`, page harnessctl-set-config.
         let name = page.get_display_name().unwrap_or("harnessctl").to_owned();

@@ -105,7 +105,10 @@ pub(crate) fn fake_daemon(answers: Vec<String>) -> SocketAddr {
                 assert_ne!(read, 0, "the request ends too early");
                 request.extend_from_slice(&part[..read]);
             }
-            assert!(request.starts_with(b"GET /status HTTP/1."));
+            assert!(
+                request.starts_with(b"GET /status HTTP/1.")
+                    || request.starts_with(b"GET /redirect HTTP/1.")
+            );
             let answer = &answers[index.min(answers.len() - 1)];
             stream.write_all(answer.as_bytes()).unwrap();
         }
@@ -130,7 +133,10 @@ pub(crate) fn nobody() -> SocketAddr {
 }
 
 pub(crate) fn ok(status: &Status) -> String {
-    let body = serde_json::to_string(status).unwrap();
+    respond(&serde_json::to_string(status).unwrap())
+}
+
+pub(crate) fn respond(body: &str) -> String {
     format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n{body}")
 }
 

@@ -1,0 +1,83 @@
+//! The plan without the daemon: from the configuration and from what root left on this host.
+
+use std::path::PathBuf;
+
+use linkerd_harness_core::config::Config;
+use linkerd_harness_core::redirect::{GuardRail, Plan, ProxyPorts, SshdFound};
+use nix::unistd::{User, geteuid};
+
+use crate::failure::{CONFIG, Failure, Outcome};
+use crate::file;
+use crate::flags::Options;
+
+/// The user that the package makes, which the proxy runs as.
+const USER: &str = "proxyharness";
+
+/// A plan that may lack what only the daemon knows.
+#[derive(Debug)]
+pub(super) struct Offline {
+    pub(super) config: Config,
+    pub(super) plan: Plan,
+    /// What it lacks, for people.
+    pub(super) unknown: Vec<String>,
+}
+
+pub(super) fn plan(options: &Options) -> Outcome<Offline> {
+    let place = options.config.display();
+    let bytes = file::read(&options.config)?.ok_or_else(|| {
+        Failure::new(CONFIG, format!("there is no configuration at {place}"))
+            .hint("sudo harnessctl set-config (--help lists the flags)")
+    })?;
+    let config = Config::from_bytes(&bytes)?;
+    let uid = uid(&config)?;
+    let mut unknown =
+        vec!["SSH sessions and SPIRE servers that came since the daemon ran".to_owned()];
+    let mut rails = left_by_root();
+    let ssh = |rail: &GuardRail| matches!(rail, GuardRail::Sshd { .. });
+    if !rails.iter().any(ssh) {
+        unknown.push("the ports of sshd, so 22 is assumed".to_owned());
+        rails.push(GuardRail::Sshd {
+            port: 22,
+            found: SshdFound::Assumed,
+        });
+    }
+    match config.control.address.to_string().parse() {
+        Ok(address) => rails.push(GuardRail::ControlPlane(address)),
+        Err(_name) => unknown.push(format!(
+            "the address of {} (Control.Address), which is exempt",
+            config.control.address
+        )),
+    }
+    let plan = Plan::new(&config.redirect, ProxyPorts::of(&config), uid, rails);
+    Ok(Offline {
+        config,
+        plan,
+        unknown,
+    })
+}
+
+/// As the daemon decides it when root starts it.
+fn uid(config: &Config) -> Outcome<u32> {
+    let of_package = || User::from_name(USER).ok().flatten().map(|user| user.uid);
+    let own = || Some(geteuid()).filter(|uid| !uid.is_root());
+    let configured = config.proxy.user_id;
+    let found = configured.or_else(|| of_package().or_else(own).map(nix::unistd::Uid::as_raw));
+    found.ok_or_else(|| {
+        Failure::new(
+            CONFIG,
+            format!("there is no user {USER} to run the proxy as"),
+        )
+        .hint("install the package, or: sudo harnessctl set-config --proxy-user-id=UID")
+    })
+}
+
+/// What `linkerd-proxy-harness prepare` found; nothing before it ran.
+fn left_by_root() -> Vec<GuardRail> {
+    let directory = std::env::var_os("RUNTIME_DIRECTORY");
+    let directory = directory.map_or_else(|| "/run/linkerd-proxy-harness".into(), PathBuf::from);
+    let bytes = file::read(&directory.join("guard-rails.json"));
+    let bytes = bytes.ok().flatten().unwrap_or_default();
+    let mut left: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    let rails = left.get_mut("rails").map(serde_json::Value::take);
+    serde_json::from_value(rails.unwrap_or_default()).unwrap_or_default()
+}
