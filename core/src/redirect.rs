@@ -16,6 +16,7 @@ pub mod nftables;
 pub mod page;
 mod plan;
 mod ports;
+pub mod proof;
 mod purpose;
 mod rule;
 mod rules;

@@ -1,6 +1,10 @@
 //! The state that `/status` serves as JSON and `harnessctl status` prints.
 
+mod proof;
+
 use serde::{Deserialize, Serialize};
+
+pub use proof::{Proof, Shown};
 
 /// The whole state on one page.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +25,9 @@ pub struct Status {
     pub redirection: Component,
     /// Probes on the application, together with the proxy.
     pub health: Component,
+    /// Whether the rules were seen to do their work; absent while nothing is redirected, and before the first attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Proof>,
 }
 
 /// State of one part.

@@ -6,14 +6,14 @@ use std::time::SystemTime;
 use linkerd_harness_core::assignment::Assignment;
 use linkerd_harness_core::config::{Config, FailurePolicy};
 use linkerd_harness_core::health::Health;
-use linkerd_harness_core::status::{Component, State, Status};
+use linkerd_harness_core::status::{Component, Proof, State, Status};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::clock::rfc3339;
 use crate::launch::Decision;
 use crate::report::Report;
-use crate::{health, identity, proxy, registration};
+use crate::{health, identity, proof, proxy, registration};
 
 /// Everything that the page is made of.
 #[derive(Clone, Debug)]
@@ -32,6 +32,8 @@ pub struct Watched {
     pub proxy: watch::Receiver<proxy::State>,
     /// The rules on this host.
     pub rules: watch::Receiver<Report>,
+    /// Whether they were seen to work.
+    pub proof: watch::Receiver<Option<Proof>>,
     /// Whether the workload may receive traffic.
     pub health: watch::Receiver<Health>,
 }
@@ -43,6 +45,7 @@ struct Reports {
     proxy: Report,
     redirection: Report,
     health: Report,
+    proof: Option<Proof>,
 }
 
 /// Keeps the page true for as long as the components live.
@@ -56,6 +59,7 @@ pub async fn keep(mut watched: Watched, page: watch::Sender<Arc<Status>>) {
             changed = watched.decision.changed() => changed,
             changed = watched.proxy.changed() => changed,
             changed = watched.rules.changed() => changed,
+            changed = watched.proof.changed() => changed,
             changed = watched.health.changed() => changed,
         };
         if alive.is_err() {
@@ -69,6 +73,7 @@ impl Watched {
         let assigned = self.assignment.borrow_and_update().is_some();
         let decision = self.decision.borrow_and_update().clone();
         let proxy = self.proxy.borrow_and_update().clone();
+        let proof = self.proof.borrow_and_update().clone();
         Reports {
             identity: self.identity.borrow_and_update().report(),
             registration: self
@@ -81,9 +86,11 @@ impl Watched {
             },
             redirection: {
                 let rules = self.rules.borrow_and_update().clone();
+                let rules = proof::report(&rules, proof.as_ref());
                 held_closed(self.config.redirect.failure_policy, rules, &proxy)
             },
             health: health::report(&self.health.borrow_and_update()),
+            proof,
         }
     }
 }
@@ -121,6 +128,7 @@ pub fn blank(group: String) -> Status {
         proxy: nothing(),
         redirection: nothing(),
         health: nothing(),
+        proof: None,
     }
 }
 
@@ -138,6 +146,7 @@ fn update(page: &watch::Sender<Arc<Status>>, reports: Reports) {
         for (component, report) in pairs {
             replace(component, report);
         }
+        next.proof = reports.proof;
         next.meshed = next
             .components()
             .iter()
@@ -186,6 +195,7 @@ mod tests {
             proxy: report(State::Ok),
             redirection: report(State::Ok),
             health: report(State::Ok),
+            proof: None,
         }
     }
 

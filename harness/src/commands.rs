@@ -10,6 +10,7 @@ use linkerd_harness_core::config::{self, Config};
 mod cleanup;
 mod prepare;
 pub(crate) mod print;
+mod prove;
 mod redirect;
 mod run;
 
@@ -38,6 +39,12 @@ enum Command {
         #[arg(long)]
         only_guard_rails: bool,
     },
+    /// As root: sends connections of its own through the redirection, and says whether they reached the proxy.
+    Prove {
+        /// As the daemon asked, with the answer left for it.
+        #[arg(long, hide = true)]
+        requested: bool,
+    },
     /// Removes every rule of ours from this host. Needs no configuration and no memory.
     ///
     /// As `ExecStopPost=` of the unit it leaves them after a bad end when the policy is `closed`.
@@ -60,6 +67,10 @@ pub(crate) async fn run(arguments: Arguments) -> ExitCode {
         Command::Prepare { only_guard_rails } => {
             prepare::run(config().ok().as_ref(), &paths, only_guard_rails).await
         }
+        Command::Prove { requested } => match config() {
+            Ok(config) => prove::run(&config, &paths, requested),
+            Err(problem) => print::say(&problem, ExitCode::from(CONFIG)),
+        },
         Command::Cleanup => cleanup::run(&paths).await,
         Command::Redirect { command } => redirect::run(command, config, &paths.runtime).await,
     }

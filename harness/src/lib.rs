@@ -19,6 +19,7 @@ pub mod interception;
 pub mod launch;
 pub mod logging;
 pub mod paths;
+pub mod proof;
 pub mod proxy;
 pub mod redirection;
 pub mod registration;
@@ -106,6 +107,7 @@ pub async fn run(config: Config, paths: Paths) -> anyhow::Result<()> {
     let (rails_are, rails) = watch::channel(rails);
     let (plan_is, plan) = watch::channel(interception::at_start(plan));
     let (rules_report_is, rules_report) = watch::channel(redirection::report::starting());
+    let (proof_is, proof) = watch::channel(None);
     let (health_is, health) = watch::channel(Health::new(HealthState::Starting, "Starting", ""));
     let orders = stop::Orders::default();
 
@@ -174,6 +176,19 @@ pub async fn run(config: Config, paths: Paths) -> anyhow::Result<()> {
     );
     tasks.spawn("netfilter", redirection::listen(choice.backend, heard_is));
     tasks.spawn(
+        "proof",
+        proof::keep(
+            proof::Inputs {
+                plan: plan.clone(),
+                rules: rules.clone(),
+                proxy: proxy.clone(),
+                assignment: assignment.clone(),
+            },
+            proof::Helper::new(&config, &paths.runtime, &paths.answers()),
+            proof_is,
+        ),
+    );
+    tasks.spawn(
         "redirection",
         redirection::supervise(
             firewall,
@@ -205,6 +220,7 @@ pub async fn run(config: Config, paths: Paths) -> anyhow::Result<()> {
         decision,
         proxy,
         rules: rules_report,
+        proof,
         health,
     };
     tasks.spawn("board", board::keep(watched.clone(), page_is));

@@ -36,6 +36,13 @@ impl Paths {
         }
     }
 
+    /// Where root's helper leaves what it found; root's, and beside the directory that is the daemon's.
+    pub fn answers(&self) -> PathBuf {
+        let mut path = self.runtime.clone().into_os_string();
+        path.push("-proof");
+        path.into()
+    }
+
     /// The last assignment.
     pub fn assignment(&self) -> PathBuf {
         self.state.join("assignment.json")

@@ -22,6 +22,10 @@ mod foreign;
 mod privileges;
 #[path = "redirection/program.rs"]
 mod program;
+#[path = "redirection/proof.rs"]
+mod proof;
+#[path = "redirection/prove_command.rs"]
+mod prove_command;
 #[path = "redirection/setup.rs"]
 mod setup;
 #[path = "redirection/traffic.rs"]

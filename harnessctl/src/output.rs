@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use linkerd_harness_core::config::Problems;
+use linkerd_harness_core::redirect::proof;
 use linkerd_harness_core::status::State;
 
 use crate::failure::{FAILED, Failure, Outcome, USAGE};
@@ -61,14 +62,27 @@ pub(crate) fn usage(error: &clap::Error, problems: Option<Problems>) -> ExitCode
     }
 }
 
-/// The word for a state, padded, coloured for a terminal that has not asked otherwise (<https://no-color.org>).
+/// The word for a state, padded, coloured for a terminal.
 pub(crate) fn state(state: State) -> String {
-    let (word, colour) = match state {
-        State::Waiting => ("waiting", 33),
-        State::Ok => ("ok", 32),
-        State::Degraded => ("degraded", 33),
-        State::Failed => ("failed", 31),
-    };
+    match state {
+        State::Waiting => coloured("waiting", 33),
+        State::Ok => coloured("ok", 32),
+        State::Degraded => coloured("degraded", 33),
+        State::Failed => coloured("failed", 31),
+    }
+}
+
+/// The word for what a proof has shown, in the same way.
+pub(crate) fn outcome(outcome: proof::Outcome) -> String {
+    match outcome {
+        proof::Outcome::Proven => coloured("proven", 32),
+        proof::Outcome::Untried => coloured("untried", 33),
+        proof::Outcome::Failed => coloured("failed", 31),
+    }
+}
+
+/// Unless the terminal has asked otherwise (<https://no-color.org>).
+fn coloured(word: &str, colour: u8) -> String {
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
         || std::env::var_os("TERM").is_some_and(|term| term == "dumb")
         || !io::stdout().is_terminal();

@@ -18,10 +18,9 @@ for program in linkerd-proxy-harness harnessctl; do
     printf '#!/bin/sh\n' >"$root/$program"
     chmod 755 "$root/$program"
 done
-for unit in systemd/*.service; do
+for unit in systemd/*.service systemd/*.path; do
     sed "s|/usr/bin/|$root/|; s|^User=.*|User=daemon|; s|^Group=.*|Group=daemon|" "$unit" >"$root/${unit##*/}"
 done
-cp systemd/*.path "$root"
 said=$(systemd-analyze verify --man=no "$root"/*.service "$root"/*.path 2>&1) || { echo "$said"; exit 1; }
 if [ -n "$said" ]; then
     echo "$said"

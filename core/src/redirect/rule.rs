@@ -5,16 +5,19 @@
 use std::fmt;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 use super::ports::Multiport;
 use super::purpose::Purpose;
 
 /// Address family.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Family {
     /// IPv4, `iptables`.
+    #[serde(rename = "ipv4")]
     V4,
     /// IPv6, `ip6tables`.
+    #[serde(rename = "ipv6")]
     V6,
 }
 

@@ -4,14 +4,17 @@ use std::fmt;
 use std::time::SystemTime;
 
 use linkerd_harness_core::redirect::page;
-use linkerd_harness_core::status::{State, Status};
+use linkerd_harness_core::redirect::proof::Outcome;
+use linkerd_harness_core::status::{Proof, State, Status};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode as encode_text;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::info::Info;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Registry, Unit};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::Rules;
 
@@ -26,6 +29,13 @@ struct Rule {
     family: &'static str,
     chain: &'static str,
     purpose: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Tried {
+    direction: String,
+    family: &'static str,
+    outcome: String,
 }
 
 /// Text in the format `OpenMetrics`.
@@ -99,9 +109,43 @@ pub(super) fn encode(status: &Status, rules: &Rules) -> Result<String, fmt::Erro
         "Changes to nf_tables that the kernel told of, by anybody",
         ConstCounter::new(rules.heard.borrow().all()),
     );
+    if let Some(proof) = &status.proof {
+        register_proof(&mut registry, proof);
+    }
     let mut text = String::new();
     encode_text(&mut text, &registry)?;
     Ok(text)
+}
+
+fn register_proof(registry: &mut Registry, proof: &Proof) {
+    let tried = Family::<Tried, Gauge>::default();
+    for shown in &proof.results {
+        for outcome in Outcome::ALL {
+            let labels = Tried {
+                direction: shown.direction.to_string(),
+                family: page::family(Some(shown.family)),
+                outcome: outcome.to_string(),
+            };
+            tried
+                .get_or_create(&labels)
+                .set((shown.outcome == outcome).into());
+        }
+    }
+    registry.register(
+        "redirect_proof",
+        "1 for what the last connection through the redirection has shown",
+        tried,
+    );
+    if let Ok(at) = OffsetDateTime::parse(&proof.at, &Rfc3339) {
+        let time = Gauge::<i64>::default();
+        time.set(at.unix_timestamp());
+        registry.register_with_unit(
+            "redirect_proof_timestamp",
+            "When connections were sent through the redirection last",
+            Unit::Seconds,
+            time,
+        );
+    }
 }
 
 const STATES: [(State, &str); 4] = [
@@ -117,7 +161,9 @@ mod tests {
     use std::sync::Arc;
 
     use linkerd_harness_core::config::Config;
+    use linkerd_harness_core::redirect::proof::Direction;
     use linkerd_harness_core::redirect::{self, Chain, Live, Look, Matched};
+    use linkerd_harness_core::status::Shown;
     use tokio::sync::watch;
 
     use super::*;
@@ -212,4 +258,28 @@ mod tests {
         "WorkloadGroup": { "Name": "training-vm", "Namespace": "training" },
         "Control": { "Address": "10.77.0.2:8081", "ServerId": "autoregistration.test" }
     }"#;
+
+    #[test]
+    fn a_proof_is_told_with_its_time_and_is_absent_without_one() {
+        let mut status = crate::board::blank(String::new());
+        let rules = mk_rules(Redirection::default(), vec![]);
+        assert!(!encode(&status, &rules).unwrap().contains("redirect_proof"));
+        status.proof = Some(Proof {
+            at: "2026-11-23T08:00:00Z".to_owned(),
+            results: vec![Shown {
+                direction: Direction::Outbound,
+                family: redirect::Family::V6,
+                outcome: Outcome::Failed,
+                message: "words".to_owned(),
+            }],
+        });
+        let text = encode(&status, &rules).unwrap();
+        for line in [
+            "harness_redirect_proof{direction=\"outbound\",family=\"ipv6\",outcome=\"failed\"} 1",
+            "harness_redirect_proof{direction=\"outbound\",family=\"ipv6\",outcome=\"proven\"} 0",
+            "harness_redirect_proof_timestamp_seconds 1795420800",
+        ] {
+            assert!(text.lines().any(|told| told == line), "{line} in:\n{text}");
+        }
+    }
 }

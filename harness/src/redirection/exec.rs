@@ -83,7 +83,7 @@ pub(super) fn note_child(pid: u32) {
 }
 
 /// The path of a program; `None` when it is not installed.
-pub(super) fn find(program: &str) -> Option<PathBuf> {
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path: OsString = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
         .chain(DIRECTORIES.map(PathBuf::from))
@@ -92,7 +92,7 @@ pub(super) fn find(program: &str) -> Option<PathBuf> {
 }
 
 /// Runs a program with `input` and gives what it printed.
-pub(super) async fn run(
+pub(crate) async fn run(
     program: &Path,
     args: &[&str],
     input: &str,

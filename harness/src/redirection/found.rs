@@ -69,8 +69,10 @@ impl Found {
 
     /// What root left. Where that is nothing, or nothing that makes sense, port 22 is assumed.
     pub(super) fn left(run_dir: &Path) -> Self {
-        let text = std::fs::read(run_dir.join(FILE)).unwrap_or_default();
-        let mut found: Self = serde_json::from_slice(&text).unwrap_or_default();
+        let text = run_file::read(&run_dir.join(FILE)).ok();
+        let mut found: Self = text
+            .and_then(|(text, _)| serde_json::from_str(&text).ok())
+            .unwrap_or_default();
         if !found
             .rails
             .iter()

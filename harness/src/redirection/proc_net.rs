@@ -14,26 +14,26 @@ const LISTENS: u32 = 1 << 16;
 
 /// One socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Socket {
-    pub(super) local: SocketAddr,
-    pub(super) remote: SocketAddr,
-    pub(super) state: SocketState,
+pub(crate) struct Socket {
+    pub(crate) local: SocketAddr,
+    pub(crate) remote: SocketAddr,
+    pub(crate) state: SocketState,
     /// Who made it.
-    pub(super) uid: u32,
+    pub(crate) uid: u32,
     /// Names the socket in `/proc/<pid>/fd`.
-    pub(super) inode: u64,
+    pub(crate) inode: u64,
 }
 
 /// The states that we ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum SocketState {
+pub(crate) enum SocketState {
     Established,
     Listening,
     Other,
 }
 
 /// All TCP sockets of both families. A family that the kernel does not have has none.
-pub(super) fn sockets() -> io::Result<Vec<Socket>> {
+pub(crate) fn sockets() -> io::Result<Vec<Socket>> {
     let mut sockets = Vec::new();
     for file in TCP {
         match std::fs::read_to_string(file) {
@@ -46,7 +46,7 @@ pub(super) fn sockets() -> io::Result<Vec<Socket>> {
 }
 
 /// The listening ones only. They come first, so the list of a busy host is not read to its end.
-pub(super) fn listeners() -> Vec<Socket> {
+pub(crate) fn listeners() -> Vec<Socket> {
     let files = TCP.iter().filter_map(|file| File::open(file).ok());
     let listening = |file| {
         let lines = BufReader::new(file).lines().map_while(Result::ok).skip(1);
@@ -58,7 +58,7 @@ pub(super) fn listeners() -> Vec<Socket> {
 }
 
 /// The Unix socket that somebody listens with at this path.
-pub(super) fn unix_listener(path: &Path) -> Option<u64> {
+pub(crate) fn unix_listener(path: &Path) -> Option<u64> {
     let path = path.to_str()?;
     let text = std::fs::read(UNIX).ok()?;
     unix_listener_in(&String::from_utf8_lossy(&text), path)
@@ -77,7 +77,7 @@ fn unix_listener_in(text: &str, path: &str) -> Option<u64> {
 }
 
 /// The sockets in the text of either file; lines that are none (the heading) are left out.
-pub(super) fn parse(text: &str) -> impl Iterator<Item = Socket> {
+pub(crate) fn parse(text: &str) -> impl Iterator<Item = Socket> {
     text.lines().filter_map(socket)
 }
 

@@ -1,4 +1,4 @@
-//! Small files that root leaves for the daemon.
+//! Small files between root and the daemon.
 
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -8,7 +8,7 @@ use nix::fcntl::OFlag;
 use nix::unistd::geteuid;
 
 /// Longest file that we take.
-const LENGTH_MAX: u64 = 4096;
+const LIMIT: u64 = 64 * 1024;
 
 /// Writes a file as a whole, readable by all.
 ///
@@ -37,19 +37,23 @@ pub(crate) fn write(run_dir: &Path, name: &str, text: &str) -> io::Result<()> {
 
 /// Reads a file that root or we ourselves wrote; `None` for any other, and for what is no file.
 pub(crate) fn read_trusted(run_dir: &Path, name: &str) -> Option<String> {
+    let (text, owner) = read(&run_dir.join(name)).ok()?;
+    (owner == 0 || owner == geteuid().as_raw()).then_some(text)
+}
+
+/// Reads one, and whose it is. Root reads what the daemon's user may have planted: no link is followed, no writer waited for.
+pub(crate) fn read(path: &Path) -> io::Result<(String, u32)> {
     let file = std::fs::OpenOptions::new()
         .read(true)
         .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
-        .open(run_dir.join(name))
-        .ok()?;
-    let held = file.metadata().ok()?;
-    let trusted = held.uid() == 0 || held.uid() == geteuid().as_raw();
-    if !trusted || !held.is_file() || held.len() > LENGTH_MAX {
-        return None;
+        .open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput));
     }
     let mut text = String::new();
-    file.take(LENGTH_MAX).read_to_string(&mut text).ok()?;
-    Some(text)
+    file.take(LIMIT).read_to_string(&mut text)?;
+    Ok((text, metadata.uid()))
 }
 
 #[cfg(test)]

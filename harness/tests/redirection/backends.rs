@@ -39,6 +39,12 @@ on_all_backends!(
     dialect::a_tool_with_other_words_is_understood,
     drift::each_kind_of_tampering_is_seen_repaired_and_told,
     drift::a_writer_that_fights_back_is_named_and_does_not_get_a_race,
+    proof::rules_that_work_are_proven_and_nothing_is_left,
+    proof::without_a_route_the_neighbour_serves,
+    proof::rules_that_do_not_work_fail,
+    proof::a_proxy_that_does_not_listen_fails,
+    proof::a_firewall_that_drops_is_no_alarm,
+    proof::two_at_once_do_not_disturb_one_another,
     privileges::the_daemon_needs_two_capabilities_and_no_root,
 );
 

@@ -56,6 +56,12 @@ fn screen(status: &Status) -> String {
         text.push_str(line.trim_end());
         text.push('\n');
     }
+    if let Some(proof) = &status.proof {
+        let (outcome, at) = (output::outcome(proof.outcome()), printable(&proof.at));
+        let what = printable(&proof.to_string());
+        let line = format!("\nproof         {outcome}  at {at}  {what}\n");
+        text.push_str(&line);
+    }
     text
 }
 

@@ -1,4 +1,6 @@
-use linkerd_harness_core::status::{State, Status};
+use linkerd_harness_core::redirect::Family;
+use linkerd_harness_core::redirect::proof::{Direction, Outcome};
+use linkerd_harness_core::status::{Proof, Shown, State, Status};
 
 use crate::support::{Host, host_with_daemon, mk_status, nobody, ok};
 
@@ -23,6 +25,34 @@ health        ok        Fine           since 2026-11-23T08:00:00Z
         (shown.code, shown.stdout.as_str(), shown.stderr.as_str()),
         (0, expected, "")
     );
+}
+
+#[test]
+fn the_last_proof_has_a_line_of_its_own() {
+    let mut status = mk_status(State::Ok, "Registered", "");
+    let shown = |outcome| Shown {
+        direction: Direction::Outbound,
+        family: Family::V4,
+        outcome,
+        message: "went \u{1b}elsewhere".to_owned(),
+    };
+    for (outcome, line) in [
+        (
+            Outcome::Proven,
+            "proof         proven    at 2026-11-23T08:00:00Z  outbound IPv4",
+        ),
+        (
+            Outcome::Failed,
+            "proof         failed    at 2026-11-23T08:00:00Z  outbound IPv4 (went  elsewhere)",
+        ),
+    ] {
+        status.proof = Some(Proof {
+            at: "2026-11-23T08:00:00Z".to_owned(),
+            results: vec![shown(outcome)],
+        });
+        let told = host_with_daemon(vec![ok(&status)]).run(&["status"]);
+        assert_eq!(told.stdout.lines().last(), Some(line));
+    }
 }
 
 #[test]

@@ -157,5 +157,6 @@ pub(crate) fn mk_status(registration: State, reason: &str, message: &str) -> Sta
         proxy: fine(""),
         redirection: fine(""),
         health: fine(""),
+        proof: None,
     }
 }

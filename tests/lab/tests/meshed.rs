@@ -43,6 +43,10 @@ fn a_vm_is_meshed_by_the_walk_through_and_stays_so() -> Result<()> {
         "the rules are those that operators know",
         rules_are_the_known_ones,
     )?;
+    story.then(
+        "connections of its own prove the redirection, in and out",
+        redirection_is_proven,
+    )?;
     story.then("traffic flows both ways, from Services, by name", |lab| {
         walk(lab, &[walkthrough::traffic()], &mut Silent)
     })?;
@@ -69,6 +73,10 @@ fn a_vm_is_meshed_by_the_walk_through_and_stays_so() -> Result<()> {
         },
     )?;
 
+    story.then(
+        "another's NAT that is faster is found out by the proof that follows a repair",
+        another_nat_is_found_out,
+    )?;
     story.then(
         "kill -9 of the daemon leaves the network working, and it comes back under the same name",
         |lab| {
@@ -207,6 +215,71 @@ fn rules_are_the_known_ones(lab: &mut Lab) -> Result<()> {
         "our jump comes after another: {first}"
     );
     Ok(())
+}
+
+const PROVEN: &str = "inbound IPv4, outbound IPv4";
+
+fn redirection_is_proven(lab: &mut Lab) -> Result<()> {
+    proof_is(lab, "proven", PROVEN)?;
+    let metrics = lab.vm.get("curl -sSf http://127.0.0.1:4192/metrics")?;
+    for direction in ["inbound", "outbound"] {
+        let line = format!(
+            "harness_redirect_proof{{direction=\"{direction}\",family=\"ipv4\",outcome=\"proven\"}} 1"
+        );
+        ensure!(metrics.contains(&line), "{line} is missing in:\n{metrics}");
+    }
+    let by_hand = lab.vm.get("linkerd-proxy-harness prove")?;
+    ensure!(by_hand.lines().count() == 2, "{by_hand}");
+    let links = lab
+        .vm
+        .get("ip -o link; ls /run/netns 2>/dev/null || true")?;
+    ensure!(!links.contains("proof-"), "a link is left:\n{links}");
+    // The proxy has nothing to say of connections that come and go.
+    let journal = lab
+        .vm
+        .get("journalctl -u 'linkerd-proxy-harness*' -o cat --no-pager")?;
+    for port in [":1404", "198.18.", "198.19."] {
+        ensure!(
+            !journal.contains(port),
+            "{port} is in the journal:\n{journal}"
+        );
+    }
+    let failed = lab
+        .vm
+        .get("systemctl list-units --failed --no-legend 'linkerd-*'")?;
+    ensure!(failed.is_empty(), "{failed}");
+    Ok(())
+}
+
+/// What `harnessctl status` says of the last proof.
+fn proof_is(lab: &Lab, outcome: &str, words: &str) -> Result<()> {
+    lab.vm
+        .eventually("harnessctl status", Duration::from_secs(120), |screen| {
+            let line = screen.lines().find(|line| line.starts_with("proof "));
+            line.is_some_and(|line| line.contains(outcome) && line.contains(words))
+        })?;
+    Ok(())
+}
+
+fn another_nat_is_found_out(lab: &mut Lab) -> Result<()> {
+    lab.vm.get(
+        "nft 'table ip other { chain out { type nat hook output priority -110; tcp dport 1404 dnat to 10.77.0.5:9; }; }'; \
+         iptables -t nat -D OUTPUT 1",
+    )?;
+    proof_is(
+        lab,
+        "failed",
+        "was redirected to 10.77.0.5:9 and not to the proxy's port 4140",
+    )?;
+    let screen = lab.vm.get("harnessctl status")?;
+    ensure!(
+        screen.contains("NotProven") && screen.contains("training/training-vm: meshed"),
+        "{screen}"
+    );
+    // The repair makes the next proof come at once.
+    lab.vm
+        .get("nft delete table ip other; iptables -t nat -D OUTPUT 1")?;
+    proof_is(lab, "proven", PROVEN)
 }
 
 /// The name of the workload of group `training-vm`, once it is ready.
