@@ -68,7 +68,7 @@ pub(crate) async fn run(arguments: Arguments) -> ExitCode {
             prepare::run(config().ok().as_ref(), &paths, only_guard_rails).await
         }
         Command::Prove { requested } => match config() {
-            Ok(config) => prove::run(&config, &paths, requested),
+            Ok(config) => prove::run(config, paths, requested).await,
             Err(problem) => print::say(&problem, ExitCode::from(CONFIG)),
         },
         Command::Cleanup => cleanup::run(&paths).await,
