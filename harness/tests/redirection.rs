@@ -18,6 +18,10 @@ mod dialect;
 mod drift;
 #[path = "redirection/foreign.rs"]
 mod foreign;
+#[path = "redirection/keys.rs"]
+mod keys;
+#[path = "redirection/load.rs"]
+mod load;
 #[path = "redirection/privileges.rs"]
 mod privileges;
 #[path = "redirection/program.rs"]
@@ -30,3 +34,5 @@ mod prove_command;
 mod setup;
 #[path = "redirection/traffic.rs"]
 mod traffic;
+#[path = "redirection/transitions.rs"]
+mod transitions;

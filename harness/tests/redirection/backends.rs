@@ -45,6 +45,11 @@ on_all_backends!(
     proof::a_proxy_that_does_not_listen_fails,
     proof::a_firewall_that_drops_is_no_alarm,
     proof::two_at_once_do_not_disturb_one_another,
+    keys::each_of_hundreds_of_ports_counts,
+    keys::each_of_hundreds_of_subnets_counts,
+    keys::only_the_configured_uid_passes_by_the_proxy,
+    load::reapplying_under_load_opens_no_gap,
+    transitions::any_walk_ends_in_exactly_what_is_wanted,
     privileges::the_daemon_needs_two_capabilities_and_no_root,
 );
 

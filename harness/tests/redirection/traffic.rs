@@ -14,7 +14,7 @@ use crate::setup::{
     state, withdraw,
 };
 
-fn mk_net() -> Net {
+pub(crate) fn mk_net() -> Net {
     let net = Net::new();
     for (port, label) in [
         (80, "app"),

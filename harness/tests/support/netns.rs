@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns};
-use nix::sys::socket::{getsockopt, sockopt};
+use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 
 static COUNTER: AtomicU32 = AtomicU32::new(0);
 
@@ -114,20 +114,7 @@ impl Namespace {
         self.inside(|| {
             // Of this thread only; `xt_owner` looks at it.
             nix::unistd::setfsuid(uid.into());
-            let stream = TcpStream::connect_timeout(&to, Duration::from_secs(3))
-                .map_err(|error| error.to_string())?;
-            stream
-                .set_read_timeout(Some(Duration::from_secs(3)))
-                .unwrap();
-            let mut stream = BufReader::new(stream);
-            let mut greeting = String::new();
-            stream
-                .read_line(&mut greeting)
-                .map_err(|error| error.to_string())?;
-            Ok(Connection {
-                stream,
-                greeting: greeting.trim_end().to_owned(),
-            })
+            Connection::open(to)
         })
     }
 
@@ -220,6 +207,31 @@ impl Connection {
     /// The port that it comes from.
     pub(crate) fn local_port(&self) -> u16 {
         self.stream.get_ref().local_addr().unwrap().port()
+    }
+
+    /// Connects from the namespace of this thread, and reads who answers; an error's text when nobody does.
+    pub(crate) fn open(to: SocketAddr) -> Result<Self, String> {
+        let limit = Duration::from_secs(3);
+        let stream = TcpStream::connect_timeout(&to, limit).map_err(|error| error.to_string())?;
+        stream.set_read_timeout(Some(limit)).unwrap();
+        let mut stream = BufReader::new(stream);
+        let mut greeting = String::new();
+        stream
+            .read_line(&mut greeting)
+            .map_err(|error| error.to_string())?;
+        Ok(Self {
+            stream,
+            greeting: greeting.trim_end().to_owned(),
+        })
+    }
+
+    /// Ends with a reset, which leaves no port in `TIME_WAIT`.
+    pub(crate) fn reset(self) {
+        let linger = nix::libc::linger {
+            l_onoff: 1,
+            l_linger: 0,
+        };
+        setsockopt(self.stream.get_ref(), sockopt::Linger, &linger).unwrap();
     }
 
     /// Whether a line still comes back.
