@@ -29,7 +29,8 @@ demo: deps tools  ## the walk-through on a lab of this machine; KEEP=1 leaves th
 test: deps tools fmt clippy deny unit shell units lab  ## every check; CI runs this
 
 bench: deps tools  ## speed and size, with repetitions and spread
-	@cargo run --quiet --package lab -- bench
+	@cargo bench --quiet --package linkerd-proxy-harness --bench redirection --locked
+	cargo run --quiet --package lab -- bench
 
 clean-lab:  ## takes down every lab that is left
 	@cargo run --quiet --package lab -- clean
