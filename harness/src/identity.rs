@@ -5,6 +5,9 @@
 //! goes away or sends something unusable.
 
 mod check;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod trouble;
 
 use std::path::Path;

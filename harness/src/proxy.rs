@@ -17,6 +17,9 @@ use crate::backoff::Backoff;
 
 mod admin;
 mod exit;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod listening;
 mod output;
 mod pulse;

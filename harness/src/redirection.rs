@@ -11,6 +11,9 @@ mod error;
 mod events;
 pub(crate) mod exec;
 mod found;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod heard;
 mod host;
 mod iptables;

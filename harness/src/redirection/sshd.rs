@@ -60,7 +60,7 @@ fn listening<'a>(
 }
 
 /// `Listen=[::]:22 (Stream)`, one a line; a unit that does not exist has none.
-fn socket_unit_ports(shown: &str) -> impl Iterator<Item = u16> + '_ {
+pub(super) fn socket_unit_ports(shown: &str) -> impl Iterator<Item = u16> + '_ {
     shown.lines().filter_map(|line| {
         let listen = line.strip_prefix("Listen=")?.strip_suffix(" (Stream)")?;
         let port = listen.rsplit_once(':').map_or(listen, |(_, port)| port);
@@ -69,11 +69,12 @@ fn socket_unit_ports(shown: &str) -> impl Iterator<Item = u16> + '_ {
 }
 
 /// `port 22`, in the words of `sshd -T`.
-fn configured_ports(configuration: &str) -> impl Iterator<Item = u16> + '_ {
+pub(super) fn configured_ports(configuration: &str) -> impl Iterator<Item = u16> + '_ {
     let ports = configuration
         .lines()
         .filter_map(|line| line.strip_prefix("port "));
-    ports.filter_map(|port| port.trim().parse().ok())
+    let port = |port: &str| port.trim().parse().ok().filter(|port| *port != 0);
+    ports.filter_map(port)
 }
 
 /// The sockets that SSH servers hold. Root's only: whoever calls his program `sshd` gets no port out of the mesh.

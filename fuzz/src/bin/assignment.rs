@@ -1,0 +1,4 @@
+//! Target `assignment`.
+#![cfg_attr(fuzzing, no_main)]
+
+fuzz::program!("assignment");

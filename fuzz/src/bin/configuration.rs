@@ -1,0 +1,4 @@
+//! Target `configuration`.
+#![cfg_attr(fuzzing, no_main)]
+
+fuzz::program!("configuration");

@@ -1,0 +1,4 @@
+//! Target `edit`.
+#![cfg_attr(fuzzing, no_main)]
+
+fuzz::program!("edit");

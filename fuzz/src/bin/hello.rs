@@ -1,0 +1,4 @@
+//! Target `hello`.
+#![cfg_attr(fuzzing, no_main)]
+
+fuzz::program!("hello");

@@ -1,0 +1,4 @@
+//! Target `manifests`.
+#![cfg_attr(fuzzing, no_main)]
+
+fuzz::program!("manifests");

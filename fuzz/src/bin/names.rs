@@ -1,0 +1,4 @@
+//! Target `names`.
+#![cfg_attr(fuzzing, no_main)]
+
+fuzz::program!("names");

@@ -1,0 +1,4 @@
+//! Target `netlink`.
+#![cfg_attr(fuzzing, no_main)]
+
+fuzz::program!("netlink");

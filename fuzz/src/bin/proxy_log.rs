@@ -1,0 +1,4 @@
+//! Target `proxy_log`.
+#![cfg_attr(fuzzing, no_main)]
+
+fuzz::program!("proxy_log");

@@ -1,0 +1,4 @@
+//! Target `sockets`.
+#![cfg_attr(fuzzing, no_main)]
+
+fuzz::program!("sockets");

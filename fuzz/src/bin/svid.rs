@@ -1,0 +1,4 @@
+//! Target `svid`.
+#![cfg_attr(fuzzing, no_main)]
+
+fuzz::program!("svid");
