@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use futures::future::join_all;
 use linkerd_harness_core::config::Mode;
 use linkerd_harness_core::redirect::backend::{self, Backend, Choice, NoBackend};
-use linkerd_harness_core::redirect::{Look, Plan};
+use linkerd_harness_core::redirect::{Family, Look, Plan};
 use tracing::warn;
 
 use super::error::Error;
@@ -72,9 +73,14 @@ impl Host {
         }
     }
 
-    fn other_backends(&self) -> impl Iterator<Item = Backend> {
+    /// Every place but our own backend where rules of ours can be.
+    fn elsewhere(&self) -> impl Iterator<Item = (Backend, Option<Family>)> {
         let own = self.backend;
-        Backend::ALL.into_iter().filter(move |other| *other != own)
+        let others = Backend::ALL.into_iter().filter(move |other| *other != own);
+        others.flat_map(|backend| {
+            let families = cleanup::families(backend).iter();
+            families.map(move |family| (backend, *family))
+        })
     }
 }
 
@@ -97,12 +103,14 @@ impl Firewall for Host {
             return Err(error);
         }
         // Only now: until ours are in place, those of another mode redirect.
-        for backend in self.other_backends() {
-            for family in cleanup::families(backend) {
-                cleanup::remove(backend, *family, &self.run_dir).await?;
-            }
-        }
-        Ok(())
+        let removed = self
+            .elsewhere()
+            .map(|(backend, family)| cleanup::remove(backend, family, &self.run_dir));
+        // At once, for the time goes into the start of programs.
+        let removed = join_all(removed).await;
+        removed
+            .into_iter()
+            .try_for_each(|removed| removed.map(drop))
     }
 
     async fn withdraw(&self) -> Result<(), Error> {
@@ -111,11 +119,11 @@ impl Firewall for Host {
             Driver::Nftables(driver) => driver.withdraw().await,
         };
         // Every part is tried, whatever became of the ones before; the first error is told.
-        for backend in self.other_backends() {
-            for family in cleanup::families(backend) {
-                let withdrawn = cleanup::withdraw(backend, *family, &self.run_dir).await;
-                result = result.and(withdrawn.map(drop));
-            }
+        let withdrawn = self
+            .elsewhere()
+            .map(|(backend, family)| cleanup::withdraw(backend, family, &self.run_dir));
+        for withdrawn in join_all(withdrawn).await {
+            result = result.and(withdrawn.map(drop));
         }
         result
     }
