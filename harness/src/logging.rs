@@ -34,14 +34,25 @@ pub fn start(config: &Config) {
     }
 }
 
-/// A bare level is meant for us and for the proxy's lines, not for every library.
+/// A bare level is meant for us and for the proxy's lines, not for every library. In a filter a component may go by the
+/// name that its lines carry, `identity=debug`.
 fn filter(level: &str) -> String {
-    match level.parse::<Level>() {
-        Ok(_) => {
-            format!("warn,linkerd_harness={level},linkerd_proxy_harness={level},proxy={level}")
-        }
-        Err(_) => level.to_owned(),
+    if level.parse::<Level>().is_ok() {
+        return format!("warn,linkerd_harness={level},linkerd_proxy_harness={level},proxy={level}");
     }
+    let named = |directive: &&str| {
+        directive
+            .split_once('=')
+            .is_some_and(|(target, _)| target.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
+    };
+    let directives = level.split(',').map(str::trim);
+    let ours = directives.clone().filter(named);
+    let ours = ours.map(|directive| format!("linkerd_harness::{directive}"));
+    directives
+        .map(str::to_owned)
+        .chain(ours)
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 struct Lines {
@@ -86,9 +97,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bare_level_is_ours_and_a_filter_is_taken_as_it_is() {
+    fn a_bare_level_is_ours() {
         assert!(filter("debug").contains("linkerd_harness=debug"));
-        assert_eq!(filter("info,hyper=trace"), "info,hyper=trace");
+    }
+
+    #[test]
+    fn a_filter_is_taken_as_it_is_and_may_name_a_component() {
+        let harmless = "info,hyper=trace,linkerd_harness::hyper=trace";
+        assert_eq!(filter("info, hyper=trace"), harmless);
+        assert_eq!(filter("warn,hyper::proto=debug"), "warn,hyper::proto=debug");
+        assert!(filter("info,identity=debug").contains("linkerd_harness::identity=debug"));
     }
 
     #[test]
