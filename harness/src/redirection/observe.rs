@@ -12,11 +12,18 @@ use super::tools::Tools;
 
 /// What the backends hold, and what those said that do not work.
 pub(super) async fn observe(run_dir: &Path) -> (Observed, String) {
-    let (nft, nft_said) = of(Tools::find(Backend::Nft, Family::V4).await).await;
+    let (nft, nft_said) = match Tools::find(Backend::Nft, Family::V4).await {
+        None => (Seen::NoProgram, None),
+        Some(tools) => rules(tools.dump_all().await),
+    };
     let (legacy, legacy_said) = match Tools::find(Backend::Legacy, Family::V4).await {
-        // No table, no rules; to ask would make the tables.
-        Some(_) if legacy::tables(Family::V4, run_dir).is_empty() => (empty(), None),
-        tools => of(tools).await,
+        None => (Seen::NoProgram, None),
+        // Only those that exist: to ask for another would make it.
+        Some(tools) => rules(
+            tools
+                .dump_tables(&legacy::tables(Family::V4, run_dir))
+                .await,
+        ),
     };
     let (nftables, nftables_said) = match Nft::find() {
         None => (Seen::NoProgram, None),
@@ -32,11 +39,7 @@ pub(super) async fn observe(run_dir: &Path) -> (Observed, String) {
     (observed, said.join("; "))
 }
 
-async fn of(tools: Option<Tools>) -> (Seen, Option<String>) {
-    let Some(tools) = tools else {
-        return (Seen::NoProgram, None);
-    };
-    let dump = tools.dump_all().await;
+fn rules(dump: Result<String, Error>) -> (Seen, Option<String>) {
     seen(dump.map(|dump| Seen::Usable(redirect::foreign_rules(&dump))))
 }
 

@@ -52,16 +52,27 @@ impl Tools {
         })
     }
 
-    /// All tables. For the legacy backend: those that exist.
+    /// All tables. Not for the legacy backend, whose program reads the kernel's list of them, which is root's.
     pub(super) async fn dump_all(&self) -> Result<String, Error> {
-        exec::run(&self.save, &[], "")
-            .await
-            .map_err(|source| self.error("read", source))
+        self.save(&[]).await
+    }
+
+    /// These tables. The legacy backend makes those that do not exist.
+    pub(super) async fn dump_tables(&self, tables: &[String]) -> Result<String, Error> {
+        let mut dumps = String::new();
+        for table in tables {
+            dumps.push_str(&self.save(&["-t", table]).await?);
+        }
+        Ok(dumps)
     }
 
     /// Table `nat`, with counters. For the legacy backend this makes the table where it does not exist.
     pub(super) async fn dump(&self) -> Result<String, Error> {
-        exec::run(&self.save, &["-c", "-t", "nat"], "")
+        self.save(&["-c", "-t", "nat"]).await
+    }
+
+    async fn save(&self, args: &[&str]) -> Result<String, Error> {
+        exec::run(&self.save, args, "")
             .await
             .map_err(|source| self.error("read", source))
     }
