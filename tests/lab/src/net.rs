@@ -29,6 +29,13 @@ pub const SIMPLE_APP_SERVICE: &str = "10.96.0.11";
 /// The bridge, default gateway of all.
 pub const GATEWAY: &str = "10.77.0.1";
 
+/// A host's IPv6 address, beside the IPv4 address `v4`: `fd77::4` beside `10.77.0.4`. A private network, as Linkerd's
+/// default of the cluster's networks has it.
+pub fn v6(v4: &str) -> String {
+    let host = v4.rsplit('.').next().unwrap_or(v4);
+    format!("fd77::{host}")
+}
+
 /// How a host of the lab resolves names.
 pub fn resolv_conf() -> String {
     format!("nameserver {CONTROL}\nsearch cluster.local svc.cluster.local\n")
@@ -52,6 +59,10 @@ impl Net {
             "ip -n {fabric} link add br0 type bridge forward_delay 0"
         ))?;
         exec::line(&format!("ip -n {fabric} address add {GATEWAY}/24 dev br0"))?;
+        exec::line(&format!(
+            "ip -n {fabric} address add {}/64 dev br0 nodad",
+            v6(GATEWAY)
+        ))?;
         exec::line(&format!("ip -n {fabric} link set br0 up"))?;
         exec::line(&format!("ip -n {fabric} link set lo up"))?;
         exec::line(&format!(
@@ -82,6 +93,10 @@ impl Net {
             .context("write a namespace's resolv.conf")?;
         self.cable(name, &netns)?;
         exec::line(&format!("ip -n {netns} address add {address}/24 dev eth0"))?;
+        exec::line(&format!(
+            "ip -n {netns} address add {}/64 dev eth0 nodad",
+            v6(address)
+        ))?;
         exec::line(&format!("ip -n {netns} link set eth0 up"))?;
         exec::line(&format!("ip -n {netns} route add default via {GATEWAY}"))?;
         Ok(Namespace {

@@ -12,14 +12,14 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{exec, place, screen};
 
-/// What a server has: a network, both firewalls, and what the package depends on.
+/// What a server has: a network, both packet filters, and what the package depends on.
 const PACKAGES: &str =
     "systemd,systemd-sysv,dbus,iptables,nftables,iproute2,procps,curl,ca-certificates,kmod";
-/// In a second step, by apt, which resolves what debootstrap does not.
+/// In a second step, by apt, which resolves what debootstrap does not. Each VM says what of it runs.
 const FINISH: &str = "set -e
 export DEBIAN_FRONTEND=noninteractive
-apt-get install -y --no-install-recommends docker.io
-systemctl disable docker.service docker.socket containerd.service
+apt-get install -y --no-install-recommends docker.io firewalld openssh-server
+systemctl disable docker.service docker.socket containerd.service firewalld.service ssh.service
 rm -rf /var/lib/apt/lists/* /var/cache/apt/* /usr/share/doc/* /usr/share/man/* /usr/share/locale/*
 rm -f /etc/machine-id /var/lib/dbus/machine-id /etc/resolv.conf
 ";
@@ -53,7 +53,7 @@ pub fn prepare() -> Result<PathBuf> {
             let finish = finish.context("start chroot")?;
             if !finish.status.success() {
                 bail!(
-                    "install Docker into the root of the VMs:\n{}",
+                    "install Docker, firewalld and sshd into the root of the VMs:\n{}",
                     String::from_utf8_lossy(&finish.stderr)
                 );
             }

@@ -30,7 +30,7 @@ const REBOOT: i32 = 133;
 pub struct Plan<'a> {
     /// Its host name.
     pub name: &'a str,
-    /// Its address on the lab's network.
+    /// Its address on the lab's network; it has that of [`net::v6`](crate::net::v6) too.
     pub address: &'a str,
     /// Does Docker run in it?
     pub docker: bool,

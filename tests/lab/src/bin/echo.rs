@@ -14,7 +14,9 @@ fn main() -> ExitCode {
     let (Some(port), Some(text)) = (port, arguments.next()) else {
         return ExitCode::from(64);
     };
-    let Ok(listener) = TcpListener::bind(("0.0.0.0", port)) else {
+    // Both families; only IPv4 where the kernel has no other.
+    let any = TcpListener::bind(("::", port)).or_else(|_| TcpListener::bind(("0.0.0.0", port)));
+    let Ok(listener) = any else {
         return ExitCode::from(71);
     };
     for stream in listener.incoming().flatten() {
@@ -29,7 +31,7 @@ fn main() -> ExitCode {
 fn serve(stream: TcpStream, text: &str) -> std::io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(60)))?;
     stream.set_nodelay(true)?;
-    let peer = stream.peer_addr()?.ip();
+    let peer = stream.peer_addr()?.ip().to_canonical();
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut writer = stream;
     loop {

@@ -58,9 +58,12 @@ pub(super) fn furnish(vm: &Vm, plan: &Plan<'_>) -> Result<()> {
     vm.write("etc/resolv.conf", &net::resolv_conf())?;
     let script = format!(
         "set -e\nfor _ in $(seq 200); do ip link show eth0 >/dev/null 2>&1 && break; sleep 0.05; done\n\
-         ip address replace {}/24 dev eth0\nip link set eth0 up\nip route replace default via {}\n",
+         ip address replace {}/24 dev eth0\nip address replace {}/64 dev eth0 nodad\nip link set eth0 up\n\
+         ip route replace default via {}\nip route replace default via {}\n",
         plan.address,
-        net::GATEWAY
+        net::v6(plan.address),
+        net::GATEWAY,
+        net::v6(net::GATEWAY)
     );
     vm.write("opt/lab/network.sh", &script)?;
     vm.write("etc/systemd/system/lab-network.service", NETWORK_UNIT)?;
