@@ -8,7 +8,7 @@ SHELL := /bin/bash
 
 # Distribution packages, by what they are for: VMs, network, checks, building.
 PACKAGES := debootstrap systemd-container \
-	iproute2 iptables nftables dnsmasq-base tcpdump curl kmod procps \
+	iproute2 iptables nftables dnsmasq-base tcpdump openssh-client curl kmod procps \
 	shellcheck \
 	gcc libc6-dev dpkg-dev ca-certificates
 # Cargo tools, pinned, kept under target/.

@@ -33,3 +33,21 @@ pub fn wait(vm: &Vm) -> Result<()> {
     )?;
     Ok(())
 }
+
+/// Starts a second container, on the same bridge, without a published port.
+pub fn start_neighbour(vm: &Vm) -> Result<()> {
+    vm.get("docker run -d --restart=always --stop-timeout=1 --name=neighbour echo:1 /echo 80 'Hello from next door'")?;
+    Ok(())
+}
+
+/// A container's address on Docker's bridge.
+pub fn address(vm: &Vm, container: &str) -> Result<String> {
+    vm.get(&format!(
+        "docker inspect -f '{{{{.NetworkSettings.IPAddress}}}}' {container}"
+    ))
+}
+
+/// The words before a command that runs it with the network of a container.
+pub fn inside(container: &str) -> String {
+    format!("nsenter -n -t $(docker inspect -f '{{{{.State.Pid}}}}' {container})")
+}

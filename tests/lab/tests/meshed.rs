@@ -6,12 +6,11 @@ use anyhow::{Context as _, Result, ensure};
 use lab::capture::Capture;
 use lab::host::Host as _;
 use lab::lab::Lab;
+use lab::seen::{TO_APP, TO_VM};
 use lab::story::Story;
 use lab::walkthrough::{self, PEER, Silent, VM, walk};
-use lab::{docker, net, rules};
+use lab::{docker, net, rules, seen};
 
-const TO_VM: &str = "http://training-vm.training.svc.cluster.local:80";
-const TO_APP: &str = "http://simple-app-v1.simple-app.svc.cluster.local:80";
 /// A path that nobody on the way may read.
 const SECRET: &str = "a-path-that-nobody-on-the-way-may-read";
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -66,7 +65,7 @@ fn a_vm_is_meshed_by_the_walk_through_and_stays_so() -> Result<()> {
             ))?;
             ensure!(answer.contains("Welcome from training-vm"), "{answer}");
             ensure!(
-                seen_client(&answer).is_empty(),
+                seen::client(&answer).is_empty(),
                 "the application was told an identity:\n{answer}"
             );
             Ok(())
@@ -103,7 +102,7 @@ fn a_vm_is_meshed_by_the_walk_through_and_stays_so() -> Result<()> {
             lab.vm.eventually(
                 &format!("curl -sSi --max-time 5 {TO_APP}"),
                 PATIENCE,
-                |answer| answer.contains("Simple App v1") && seen_client(answer).is_empty(),
+                |answer| answer.contains("Simple App v1") && seen::client(answer).is_empty(),
             )?;
             lab.outsider.eventually(
                 &format!("curl -sS --max-time 5 {TO_VM}"),
@@ -314,15 +313,7 @@ fn says_goodbye(lab: &Lab, workload: &str, mode: &str) -> Result<()> {
 fn meshed_again(lab: &Lab, workload: &str) -> Result<()> {
     let name = ready_workload(lab)?;
     ensure!(name == workload, "it was `{workload}` and is `{name}`");
-    let from_peer = format!("curl -sSi --max-time 5 {TO_VM}");
-    lab.peer.eventually(&from_peer, PATIENCE, |answer| {
-        seen_client(answer) == PEER.spiffe_id()
-    })?;
-    let from_vm = format!("curl -sSi --max-time 5 {TO_APP}");
-    lab.vm.eventually(&from_vm, PATIENCE, |answer| {
-        seen_client(answer) == VM.spiffe_id()
-    })?;
-    Ok(())
+    seen::both_ways(lab)
 }
 
 fn traffic_is_tls(lab: &mut Lab) -> Result<()> {
@@ -334,22 +325,24 @@ fn traffic_is_tls(lab: &mut Lab) -> Result<()> {
     let to_vm = lab
         .peer
         .eventually(&from_peer, PATIENCE, |answer| {
-            !seen_client(answer).is_empty()
+            !seen::client(answer).is_empty()
         })?
         .stdout;
     let from_vm = format!("curl -sSi --max-time 5 {TO_APP}/{SECRET}");
     let to_app = lab
         .vm
-        .eventually(&from_vm, PATIENCE, |answer| !seen_client(answer).is_empty())?
+        .eventually(&from_vm, PATIENCE, |answer| {
+            !seen::client(answer).is_empty()
+        })?
         .stdout;
     let wire = capture.finish()?;
 
     ensure!(
-        seen_client(&to_vm) == PEER.spiffe_id(),
+        seen::client(&to_vm) == PEER.spiffe_id(),
         "the VM's proxy saw another identity:\n{to_vm}"
     );
     ensure!(
-        seen_client(&to_app) == VM.spiffe_id(),
+        seen::client(&to_app) == VM.spiffe_id(),
         "the peer's proxy saw another identity:\n{to_app}"
     );
     ensure!(
@@ -371,7 +364,6 @@ fn traffic_is_tls(lab: &mut Lab) -> Result<()> {
     server_identity_is_seen(lab)
 }
 
-/// Everything between the two meshed hosts.
 /// A control plane that answers before its workloads are back would tell their peers that nobody is there, which means
 /// plaintext.
 fn the_control_plane_comes_back(lab: &mut Lab, workload: &str) -> Result<()> {
@@ -393,6 +385,7 @@ fn the_control_plane_comes_back(lab: &mut Lab, workload: &str) -> Result<()> {
     Ok(())
 }
 
+/// Everything between the two meshed hosts.
 fn capture(lab: &Lab) -> Result<Capture> {
     let between = format!("tcp and host {} and host {}", net::TRAINING_VM, net::PEER);
     Capture::start(&lab.run, &lab.net, &between)
@@ -418,12 +411,4 @@ fn server_identity_is_seen(lab: &Lab) -> Result<()> {
         );
     }
     Ok(())
-}
-
-/// Whom the application was told that it talks to.
-fn seen_client(answer: &str) -> String {
-    let value = answer
-        .lines()
-        .find_map(|line| line.strip_prefix("x-seen-client-id:"));
-    value.unwrap_or_default().trim().to_owned()
 }
