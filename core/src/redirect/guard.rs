@@ -71,6 +71,14 @@ impl GuardRail {
     }
 }
 
+impl GuardRail {
+    /// Whether it exempts a server at a loopback address, which nothing redirects anyway: such as a SPIRE server on the
+    /// machine of its agent.
+    pub fn is_on_this_host(&self) -> bool {
+        matches!(self, Self::ControlPlane(addr) | Self::SpireServer(addr) if addr.ip().is_loopback())
+    }
+}
+
 impl fmt::Display for GuardRail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -105,6 +113,23 @@ impl fmt::Display for SshdFound {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_servers_at_loopback_addresses_need_no_exemption() {
+        for (address, on_this_host) in [
+            ("127.0.0.1:8081", true),
+            ("[::1]:8081", true),
+            ("10.0.0.1:8081", false),
+        ] {
+            let address: SocketAddr = address.parse().unwrap();
+            for rail in [
+                GuardRail::SpireServer(address),
+                GuardRail::ControlPlane(address),
+            ] {
+                assert_eq!(rail.is_on_this_host(), on_this_host, "{rail}");
+            }
+        }
+    }
 
     #[test]
     fn each_kind_says_itself_in_json_and_comes_back() {

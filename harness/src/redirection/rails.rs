@@ -40,7 +40,9 @@ pub struct Inputs {
 
 /// The guard rails that are known without asking anybody, to begin with. Needs no root.
 pub fn at_start(config: &Config, run_dir: &Path) -> BTreeSet<GuardRail> {
-    known(config, &Found::left(run_dir)).collect()
+    known(config, &Found::left(run_dir))
+        .filter(|rail| !rail.is_on_this_host())
+        .collect()
 }
 
 /// The guard rails as they are now. A name that has no address in time is left out.
@@ -48,7 +50,10 @@ pub(super) async fn now(config: &Config, run_dir: &Path) -> BTreeSet<GuardRail> 
     let found = Found::left(run_dir);
     let (answers, _) = names::look_up(names(config, &found), Duration::ZERO).await;
     let resolved = answers.into_iter().flatten();
-    known(config, &found).chain(resolved).collect()
+    known(config, &found)
+        .chain(resolved)
+        .filter(|rail| !rail.is_on_this_host())
+        .collect()
 }
 
 /// Keeps them true for as long as somebody watches.
@@ -67,6 +72,7 @@ pub async fn supervise(mut inputs: Inputs, rails: watch::Sender<BTreeSet<GuardRa
         let next = known(&inputs.config, &found)
             .chain(addresses.rails())
             .chain(controller.map(GuardRail::ControlPlane))
+            .filter(|rail| !rail.is_on_this_host())
             .collect();
         publish(&rails, next);
         tokio::select! {

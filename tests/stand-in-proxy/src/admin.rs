@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
-use tracing::info;
+use tracing::debug;
 
 /// How long a client may take to say what it speaks.
 const DETECT: Duration = Duration::from_secs(1);
@@ -50,7 +50,7 @@ impl Admin {
             let (admin, drain) = (Arc::clone(&self), drain.clone());
             tokio::spawn(async move {
                 if let Err(error) = admin.accept(stream, client, &drain).await {
-                    info!(target: "linkerd_app_core::serve", %error, client.addr = %client, "Connection closed");
+                    debug!(target: "linkerd_app_core::serve", %error, client.addr = %client, "Connection closed");
                 }
             });
         }

@@ -23,7 +23,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tracing::{Instrument as _, debug, info, info_span, warn};
+use tracing::{Instrument as _, debug, info_span, warn};
 
 /// What every connection needs.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ impl Inbound {
             let task = async move {
                 socket::tune(&stream, inbound.config.socket);
                 if let Err(error) = inbound.accept(stream, client, dst, &drain).await {
-                    info!(target: "linkerd_app_core::serve", %error, client.addr = %client, "Connection closed");
+                    debug!(target: "linkerd_app_core::serve", %error, client.addr = %client, "Connection closed");
                 }
             };
             tokio::spawn(task.instrument(span));

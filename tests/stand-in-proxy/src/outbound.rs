@@ -26,7 +26,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tracing::{Instrument as _, info, info_span, warn};
+use tracing::{Instrument as _, debug, info, info_span, warn};
 
 /// What every connection needs.
 #[derive(Debug)]
@@ -80,7 +80,7 @@ impl Outbound {
             let task = async move {
                 socket::tune(&stream, outbound.config.socket);
                 if let Err(error) = outbound.accept(stream, dst, &drain).await {
-                    info!(target: "linkerd_app_core::serve", %error, client.addr = %client, "Connection closed");
+                    debug!(target: "linkerd_app_core::serve", %error, client.addr = %client, "Connection closed");
                 }
             };
             tokio::spawn(task.instrument(span));
