@@ -14,7 +14,7 @@ mod rules;
 /// One parser under test.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
-    /// Its name, also that of its program under `src/bin`.
+    /// Its name.
     pub name: &'static str,
     /// Parses, and checks what must hold of the outcome; says whether the input was taken. Panics on a fault.
     pub run: fn(&[u8]) -> bool,
@@ -44,33 +44,9 @@ pub const TARGETS: [Target; 18] = [
     certificates::SVID,
 ];
 
-/// Makes the program of a target: for libFuzzer under `cargo fuzz`; else one that runs it on the files of its arguments, such
-/// as those that libFuzzer left.
-#[macro_export]
-macro_rules! program {
-    ($name:literal) => {
-        #[cfg(fuzzing)]
-        libfuzzer_sys::fuzz_target!(|input: &[u8]| {
-            ($crate::target($name).run)(input);
-        });
-
-        #[cfg(not(fuzzing))]
-        fn main() -> std::io::Result<()> {
-            for file in std::env::args_os().skip(1) {
-                ($crate::target($name).run)(&std::fs::read(file)?);
-            }
-            Ok(())
-        }
-    };
-}
-
 /// The target of this name.
-///
-/// # Panics
-/// There is none.
-pub fn target(name: &str) -> Target {
-    let found = TARGETS.into_iter().find(|target| target.name == name);
-    found.expect("a program must have the name of a target")
+pub fn target(name: &str) -> Option<Target> {
+    TARGETS.into_iter().find(|target| target.name == name)
 }
 
 /// Text is what most of them take; what is not UTF-8 is made so, as the readers of output do.

@@ -25,16 +25,11 @@ enum Edit {
 
 macro_rules! bounded {
     ($($name:ident),* $(,)?) => {
-        $(#[test] fn $name() { check(target(stringify!($name))); })*
+        $(#[test] fn $name() { check(target(stringify!($name)).unwrap()); })*
 
         #[test]
         fn no_target_is_left_out() {
             assert_eq!([$(stringify!($name)),*], TARGETS.map(|target| target.name));
-            for target in TARGETS {
-                let program = format!("{}/src/bin/{}.rs", env!("CARGO_MANIFEST_DIR"), target.name);
-                let text = std::fs::read_to_string(&program).unwrap();
-                assert!(text.contains(&format!("program!(\"{}\")", target.name)), "{program}");
-            }
         }
     };
 }

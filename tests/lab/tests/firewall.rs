@@ -64,7 +64,7 @@ const BEFORE_FIREWALLD: [Deed; 4] = [
         true,
     ),
 ];
-/// A firewalld that has run for a while lets Docker make its rules anew.
+/// A firewalld that ran when Docker started lets it make its rules anew. At a reload and at a restart it flushes twice.
 const WITH_FIREWALLD: [Deed; 5] = [
     deed("firewall-cmd --reload", "", true),
     deed(

@@ -1,4 +1,0 @@
-//! Target `assignment`.
-#![cfg_attr(fuzzing, no_main)]
-
-fuzz::program!("assignment");

@@ -1,4 +1,0 @@
-//! Target `configuration`.
-#![cfg_attr(fuzzing, no_main)]
-
-fuzz::program!("configuration");

@@ -1,4 +1,0 @@
-//! Target `edit`.
-#![cfg_attr(fuzzing, no_main)]
-
-fuzz::program!("edit");

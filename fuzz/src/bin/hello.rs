@@ -1,4 +1,0 @@
-//! Target `hello`.
-#![cfg_attr(fuzzing, no_main)]
-
-fuzz::program!("hello");

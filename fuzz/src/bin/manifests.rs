@@ -1,4 +1,0 @@
-//! Target `manifests`.
-#![cfg_attr(fuzzing, no_main)]
-
-fuzz::program!("manifests");

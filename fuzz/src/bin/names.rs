@@ -1,4 +1,0 @@
-//! Target `names`.
-#![cfg_attr(fuzzing, no_main)]
-
-fuzz::program!("names");

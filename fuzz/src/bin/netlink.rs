@@ -1,4 +1,0 @@
-//! Target `netlink`.
-#![cfg_attr(fuzzing, no_main)]
-
-fuzz::program!("netlink");

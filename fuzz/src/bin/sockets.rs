@@ -1,4 +1,0 @@
-//! Target `sockets`.
-#![cfg_attr(fuzzing, no_main)]
-
-fuzz::program!("sockets");

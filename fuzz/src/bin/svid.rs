@@ -1,4 +1,0 @@
-//! Target `svid`.
-#![cfg_attr(fuzzing, no_main)]
-
-fuzz::program!("svid");
