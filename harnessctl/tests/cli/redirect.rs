@@ -128,6 +128,36 @@ fn without_what_root_left_the_usual_port_is_assumed_and_said() {
 }
 
 #[test]
+fn the_spire_server_that_root_found_is_exempt_as_the_daemon_would_have_it() {
+    let host = mk_host();
+    let show = |server: &str| {
+        let left =
+            format!(r#"{{"rails":[{{"control-plane":"127.0.0.1:1"}}],"spire_server":"{server}"}}"#);
+        std::fs::write(host.directory.path().join("guard-rails.json"), left).unwrap();
+        result(command(&host, &["redirect", "show"]).output().unwrap())
+    };
+    let by_address = show("10.77.0.9:8081");
+    assert!(
+        by_address
+            .stdout
+            .contains("outbound to 10.77.0.9:8081: SPIRE server"),
+        "{}",
+        by_address.stdout
+    );
+    assert!(
+        !by_address.stdout.contains("127.0.0.1"),
+        "{}",
+        by_address.stdout
+    );
+    let by_name = show("spire.example:8081");
+    assert!(
+        by_name.stderr.contains("spire.example:8081 (SPIRE server)"),
+        "{}",
+        by_name.stderr
+    );
+}
+
+#[test]
 fn a_wrong_configuration_is_told_with_its_own_code() {
     let shown = Host::empty().run(&["redirect", "show"]);
     assert_eq!((shown.code, shown.stdout.as_str()), (78, ""));

@@ -29,11 +29,22 @@ struct Seen {
 
 pub(super) fn look(plan: &Plan, mode: Mode) -> Outcome<Found> {
     let mut seen = Vec::new();
+    let mut failed = None;
     for backend in Backend::ALL {
-        seen.extend(match backend {
-            Backend::Nft | Backend::Legacy => look_into(plan, backend)?,
-            Backend::Nftables => look_into_table(plan)?,
-        });
+        let looked = match backend {
+            Backend::Nft | Backend::Legacy => look_into(plan, backend),
+            Backend::Nftables => look_into_table(plan),
+        };
+        match looked {
+            Ok(found) => seen.extend(found),
+            Err(error) => failed = failed.or(Some(error)),
+        }
+    }
+    // A backend that does not work here (a kernel without nf_tables) matters only when no other has rules of ours.
+    if let Some(error) = failed
+        && !seen.iter().any(|seen: &Seen| seen.any)
+    {
+        return Err(error);
     }
     let configured = |seen: &&Seen| match mode {
         Mode::Auto => false,

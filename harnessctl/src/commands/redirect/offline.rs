@@ -32,7 +32,7 @@ pub(super) fn plan(options: &Options) -> Outcome<Offline> {
     let uid = uid(&config)?;
     let mut unknown =
         vec!["SSH sessions and SPIRE servers that came since the daemon ran".to_owned()];
-    let mut rails = left_by_root();
+    let Left { mut rails, server } = left_by_root();
     let ssh = |rail: &GuardRail| matches!(rail, GuardRail::Sshd { .. });
     if !rails.iter().any(ssh) {
         unknown.push("the ports of sshd, so 22 is assumed".to_owned());
@@ -48,6 +48,15 @@ pub(super) fn plan(options: &Options) -> Outcome<Offline> {
             config.control.address
         )),
     }
+    match server.as_deref().map(str::parse) {
+        Some(Ok(address)) => rails.push(GuardRail::SpireServer(address)),
+        Some(Err(_name)) => unknown.extend(
+            server.map(|name| format!("the address of {name} (SPIRE server), which is exempt")),
+        ),
+        None => {}
+    }
+    // As the daemon does: nothing redirects loopback anyway.
+    rails.retain(|rail| !rail.is_on_this_host());
     let plan = Plan::new(&config.redirect, ProxyPorts::of(&config), uid, rails);
     Ok(Offline {
         config,
@@ -72,12 +81,26 @@ fn uid(config: &Config) -> Outcome<u32> {
 }
 
 /// What `linkerd-proxy-harness prepare` found; nothing before it ran.
-fn left_by_root() -> Vec<GuardRail> {
+#[derive(Debug, Default)]
+struct Left {
+    rails: Vec<GuardRail>,
+    /// The server that the SPIRE agent is configured for, `host:port`.
+    server: Option<String>,
+}
+
+fn left_by_root() -> Left {
     let directory = std::env::var_os("RUNTIME_DIRECTORY");
     let directory = directory.map_or_else(|| "/run/linkerd-proxy-harness".into(), PathBuf::from);
     let bytes = file::read(&directory.join("guard-rails.json"));
     let bytes = bytes.ok().flatten().unwrap_or_default();
     let mut left: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
-    let rails = left.get_mut("rails").map(serde_json::Value::take);
-    serde_json::from_value(rails.unwrap_or_default()).unwrap_or_default()
+    let mut take = |key: &str| {
+        left.get_mut(key)
+            .map(serde_json::Value::take)
+            .unwrap_or_default()
+    };
+    Left {
+        rails: serde_json::from_value(take("rails")).unwrap_or_default(),
+        server: serde_json::from_value(take("spire_server")).unwrap_or_default(),
+    }
 }
