@@ -9,11 +9,14 @@ use std::time::Duration;
 
 use super::netlink::Writer;
 
-/// So many repairs within [`WINDOW`] are a fight.
+/// Repairs of so many deeds within [`WINDOW`] are a fight.
 pub const REPAIRS: usize = 5;
 
 /// In which repairs are counted.
 pub const WINDOW: Duration = Duration::from_secs(60);
+
+/// Repairs that are closer than this are of one deed: a firewalld that reloads flushes twice (measured).
+pub const DEED: Duration = Duration::from_secs(1);
 
 /// From one repair to the next in a fight.
 pub const PAUSE: Duration = Duration::from_secs(10);
@@ -31,7 +34,7 @@ const NAMED: usize = 4;
 /// The repairs so far. Times are since any fixed moment, and never go back.
 #[derive(Clone, Debug, Default)]
 pub struct Contest {
-    /// When, of those within [`WINDOW`] and at most [`REPAIRS`].
+    /// When, of those within [`WINDOW`], one for each [`DEED`] and at most [`REPAIRS`].
     recent: VecDeque<Duration>,
     last: Option<Duration>,
     /// Repairs since the last [`LONG_CALM`].
@@ -92,7 +95,13 @@ impl Contest {
             self.suspects = Suspects::default();
         }
         self.suspects.extend(by);
-        self.recent.push_back(at);
+        if self
+            .recent
+            .back()
+            .is_none_or(|deed| at.saturating_sub(*deed) >= DEED)
+        {
+            self.recent.push_back(at);
+        }
         let fights = self.fight.is_some();
         match (&mut self.fight, self.recent.front()) {
             (Some(fight), _) => {

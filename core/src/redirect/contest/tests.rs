@@ -41,6 +41,18 @@ fn five_repairs_within_a_minute_are_a_fight_and_then_there_is_one_each_ten_secon
 }
 
 #[test]
+fn repairs_in_quick_succession_are_of_one_deed() {
+    let mut contest = Contest::default();
+    for deed in 0..4 {
+        for repair in 0..3 {
+            let at = secs(deed * 5) + Duration::from_millis(repair * 300);
+            assert!(!contest.repaired(at, []).fight_began, "deed {deed}");
+        }
+    }
+    assert!(contest.repaired(secs(20), []).fight_began);
+}
+
+#[test]
 fn a_fight_is_over_after_a_quiet_minute_and_can_begin_anew() {
     let mut contest = Contest::default();
     for second in 0..5 {
