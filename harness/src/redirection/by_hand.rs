@@ -3,6 +3,7 @@
 //! While the daemon runs it owns the rules, and every command here refuses. What [`apply`] brings in, [`remove`] takes
 //! out, also by itself unless somebody [confirms](confirm()).
 
+mod daemon;
 mod error;
 mod keeper;
 mod owner;
@@ -145,7 +146,7 @@ pub fn confirm(run_dir: &Path) -> Result<(), Error> {
     match pending::standing(run_dir) {
         Some(Standing::Waits(id)) => pending::settle(run_dir, &id),
         Some(Standing::TakenBack(_)) => Err(Error::TooLate),
-        None => Err(Error::NothingPending),
+        Some(Standing::LeftToDaemon(_)) | None => Err(Error::NothingPending),
     }
 }
 
@@ -154,12 +155,14 @@ pub fn call_off(run_dir: &Path) -> Result<(), Error> {
     pending::current(run_dir).map_or(Ok(()), |id| pending::settle(run_dir, &id))
 }
 
-/// What became of a hold: `None` while it waits, then whether the rules stay.
-pub fn is_kept(id: &Id, run_dir: &Path) -> Option<bool> {
+/// What became of a hold: `None` while it waits.
+pub fn outcome(id: &Id, run_dir: &Path) -> Option<Outcome> {
     match pending::standing(run_dir) {
         Some(Standing::Waits(waits)) if waits == *id && !pending::is_settled(run_dir, id) => None,
-        Some(Standing::TakenBack(gone)) if gone == *id => Some(false),
-        _ => Some(true),
+        Some(Standing::TakenBack(gone)) if gone == *id => Some(Outcome::TakenBack),
+        Some(Standing::LeftToDaemon(left)) if left == *id => Some(Outcome::LeftToDaemon),
+        // Who would have taken them back leaves nothing of one that was settled.
+        _ => Some(Outcome::Settled),
     }
 }
 

@@ -26,14 +26,19 @@ pub(super) fn share(file: &Path, group: u32) -> io::Result<()> {
 /// Who holds the lock now, such as `pid 4242 (dockerd)`; `None` when that cannot be told. The name only where we may see
 /// other processes.
 pub(super) fn holder() -> Option<String> {
-    let lock = std::fs::metadata(FILE).ok()?;
-    let locks = std::fs::read_to_string("/proc/locks").ok()?;
-    let pid = holder_in(&locks, lock.dev(), lock.ino())?;
+    let pid = holder_of(Path::new(FILE))?;
     let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok();
     Some(name.map_or_else(
         || format!("pid {pid}"),
         |name| format!("pid {pid} ({})", name.trim_end()),
     ))
+}
+
+/// The process that holds the lock of a file.
+pub(super) fn holder_of(file: &Path) -> Option<u32> {
+    let lock = std::fs::symlink_metadata(file).ok()?;
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    holder_in(&locks, lock.dev(), lock.ino())
 }
 
 /// A line of `proc_locks(5)`: `1: FLOCK  ADVISORY  WRITE 4242 00:1a:931 0 EOF`. One that waits has an arrow for its kind. A

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::process::{Child, Stdio};
 
 use crate::program::{Host, until};
+use crate::setup::PROXY;
 
 /// Long enough that no test sees its end.
 const FOR_EVER: &str = "redirect apply --confirm=1h";
@@ -94,6 +95,71 @@ fn unconfirmed_rules_are_taken_back_by_a_process_of_its_own() {
             .contains("taken back already")
     });
     assert_eq!(host.run("redirect confirm").code, Some(1));
+}
+
+#[test]
+fn the_daemons_lock_in_other_hands_does_not_keep_unconfirmed_rules() {
+    let host = Host::new();
+    let terminal = terminal(&host, "redirect apply --confirm=3s");
+    host.until_redirects(true);
+    // As the daemon's own user, with our own program: it has the lock, and no capability.
+    let user = PROXY.to_string();
+    let run = host.dir.path().join("run");
+    for place in [host.dir.path(), &run] {
+        std::os::unix::fs::chown(place, Some(PROXY), Some(PROXY)).unwrap();
+    }
+    let mut words: Vec<String> = [
+        "setpriv",
+        "--reuid",
+        &user,
+        "--regid",
+        &user,
+        "--clear-groups",
+    ]
+    .map(str::to_owned)
+    .into();
+    words.extend(host.words("run"));
+    let impostor = host
+        .command(&words)
+        .env("STATE_DIRECTORY", host.dir.path())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let impostor = Started(impostor);
+    until("locked", || {
+        let lock = std::fs::File::open(run.join("daemon.lock"));
+        lock.is_ok_and(|lock| lock.try_lock_shared().is_err())
+    });
+    assert!(host.redirects(), "the lock came in time");
+    let output = terminal.wait_with_output().unwrap();
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert!(shown.contains("everything was taken back"), "{shown}");
+    assert!(!host.redirects());
+    drop(impostor);
+}
+
+#[test]
+fn what_the_running_daemon_has_is_not_taken_back_and_not_called_confirmed() {
+    let host = Host::new();
+    let terminal = terminal(&host, "redirect apply --confirm=4s");
+    host.until_redirects(true);
+    // Without `prepare`, which calls the hold off.
+    let daemon = host
+        .command(&host.words("run"))
+        .env("STATE_DIRECTORY", host.dir.path())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let daemon = Started(daemon);
+    let output = terminal.wait_with_output().unwrap();
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        shown.contains("not taken back, for the daemon runs") && !shown.contains("confirmed: "),
+        "{shown}"
+    );
+    drop(daemon);
+    host.run("redirect confirm")
+        .is(1, "", "error: nothing waits to be confirmed");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use linkerd_harness::redirection::by_hand::{self, Id};
+use linkerd_harness::redirection::by_hand::{self, Id, Outcome};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
@@ -36,8 +36,8 @@ pub(super) async fn until_decided(id: &Id, after: Duration, run_dir: &Path) -> E
     let mut enter = enter();
     let mut listens = true;
     loop {
-        if let Some(kept) = by_hand::is_kept(id, run_dir) {
-            return say(kept);
+        if let Some(outcome) = by_hand::outcome(id, run_dir) {
+            return say(outcome);
         }
         tokio::select! {
             pressed = &mut enter, if listens => {
@@ -54,15 +54,20 @@ pub(super) async fn until_decided(id: &Id, after: Duration, run_dir: &Path) -> E
     }
 }
 
-fn say(kept: bool) -> ExitCode {
-    if kept {
-        print::answer("confirmed: the rules stay");
-        ExitCode::SUCCESS
-    } else {
-        print::say(
+fn say(outcome: Outcome) -> ExitCode {
+    match outcome {
+        Outcome::Settled => {
+            print::answer("confirmed: the rules stay");
+            ExitCode::SUCCESS
+        }
+        Outcome::LeftToDaemon => print::say(
+            "error: not confirmed in time, and not taken back, for the daemon runs: the rules are its own",
+            ExitCode::FAILURE,
+        ),
+        Outcome::TakenBack => print::say(
             "error: not confirmed in time, everything was taken back",
             ExitCode::FAILURE,
-        )
+        ),
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::error::Error;
 use super::owner;
-use super::pending::{self, Id, Word};
+use super::pending::{self, Id, Standing, Word};
 use crate::backoff::Backoff;
 use crate::redirection::cleanup;
 
@@ -62,8 +62,10 @@ pub async fn take_back_unless_confirmed(
         sleep_until(deadline.min(Instant::now() + LOOK)).await;
     }
     let outcome = take_back(id, run_dir).await;
-    if outcome == Outcome::TakenBack {
-        pending::give_up(run_dir, id)?;
+    match outcome {
+        Outcome::Settled => {}
+        Outcome::LeftToDaemon => pending::end(run_dir, Standing::LeftToDaemon(id.clone()))?,
+        Outcome::TakenBack => pending::end(run_dir, Standing::TakenBack(id.clone()))?,
     }
     if let Err(error) = pending::forget(run_dir, id) {
         tracing::warn!(%error, "files of a confirmation are left behind");
@@ -79,7 +81,8 @@ async fn take_back(id: &Id, run_dir: &Path) -> Outcome {
         if pending::is_settled(run_dir, id) {
             return Outcome::Settled;
         }
-        if owner::daemon_runs(run_dir).unwrap_or(false) {
+        // The lock alone is not believed: the rules would stay, and nobody could get in to remove them.
+        if owner::daemon_is_there(run_dir) {
             return Outcome::LeftToDaemon;
         }
         match cleanup(run_dir).await {

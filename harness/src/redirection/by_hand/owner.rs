@@ -10,6 +10,7 @@ use std::time::Duration;
 use nix::fcntl::OFlag;
 use tokio::time::{Instant, sleep};
 
+use super::daemon;
 use super::error::Error;
 
 /// Locked by the daemon for as long as it runs.
@@ -58,6 +59,11 @@ pub(super) fn daemon_runs(run_dir: &Path) -> Result<bool, Error> {
         Err(TryLockError::WouldBlock) => Ok(true),
         Err(TryLockError::Error(source)) => Err(Error::File { path, source }),
     }
+}
+
+/// Whether it is surely the daemon that has its lock, and not only somebody of its user.
+pub(super) fn daemon_is_there(run_dir: &Path) -> bool {
+    daemon_runs(run_dir).unwrap_or(false) && daemon::holds(&run_dir.join(DAEMON))
 }
 
 /// Waits for its turn, but not for ever: the daemon's user can lock these files too.

@@ -42,6 +42,8 @@ pub(super) enum Standing {
     Waits(Id),
     /// Nobody confirmed it in time.
     TakenBack(Id),
+    /// Nobody confirmed it in time, and the daemon has the rules.
+    LeftToDaemon(Id),
 }
 
 /// A new id, which waits from now on, in place of any other.
@@ -56,12 +58,17 @@ pub(super) fn wait_for(run_dir: &Path, id: &Id) -> Result<(), Error> {
     write(run_dir, PENDING, &format!("pending {id}\n"))
 }
 
-/// Says that nobody confirmed it in time, unless another one waits by now.
-pub(super) fn give_up(run_dir: &Path, id: &Id) -> Result<(), Error> {
-    if current(run_dir).as_ref() != Some(id) {
+/// Says what became of one that nobody confirmed, unless another one waits by now.
+pub(super) fn end(run_dir: &Path, end: Standing) -> Result<(), Error> {
+    let (word, id) = match end {
+        Standing::Waits(_) => return Ok(()),
+        Standing::TakenBack(id) => ("taken-back", id),
+        Standing::LeftToDaemon(id) => ("left-to-daemon", id),
+    };
+    if current(run_dir).as_ref() != Some(&id) {
         return Ok(());
     }
-    write(run_dir, PENDING, &format!("taken-back {id}\n"))
+    write(run_dir, PENDING, &format!("{word} {id}\n"))
 }
 
 /// The newest hold.
@@ -72,6 +79,7 @@ pub(super) fn standing(run_dir: &Path) -> Option<Standing> {
     match word {
         "pending" => Some(Standing::Waits(id)),
         "taken-back" => Some(Standing::TakenBack(id)),
+        "left-to-daemon" => Some(Standing::LeftToDaemon(id)),
         _ => None,
     }
 }
@@ -80,7 +88,7 @@ pub(super) fn standing(run_dir: &Path) -> Option<Standing> {
 pub(super) fn current(run_dir: &Path) -> Option<Id> {
     match standing(run_dir)? {
         Standing::Waits(id) => Some(id),
-        Standing::TakenBack(_) => None,
+        Standing::TakenBack(_) | Standing::LeftToDaemon(_) => None,
     }
 }
 

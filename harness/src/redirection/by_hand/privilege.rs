@@ -12,7 +12,12 @@ pub(super) fn is_root() -> bool {
 /// Whether both capabilities are in force. A kernel that does not say leaves it to the tools.
 pub(super) fn suffices() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    effective(&status).is_none_or(|held| held & NEEDED == NEEDED)
+    is_enough(&status).unwrap_or(true)
+}
+
+/// Whether a process has both in force, by its `/proc/<pid>/status`; `None` where that does not say.
+pub(super) fn is_enough(status: &str) -> Option<bool> {
+    effective(status).map(|held| held & NEEDED == NEEDED)
 }
 
 fn effective(status: &str) -> Option<u64> {
