@@ -8,6 +8,7 @@ mod error;
 mod keeper;
 mod owner;
 mod pending;
+mod place;
 mod privilege;
 
 use std::collections::BTreeSet;
@@ -86,10 +87,11 @@ pub async fn apply(
         ));
     }
     let plan = interception::plan(config, uid, &rails);
-    let before = pending::current(run_dir);
+    let holds = &place::of(run_dir);
+    let before = pending::current(holds);
     let hold = match confirm {
         Some(after) => {
-            let id = pending::begin(run_dir)?;
+            let id = pending::begin(holds)?;
             remarks.extend(keeper::start(&id, after, run_dir).await?);
             Some(id)
         }
@@ -97,15 +99,15 @@ pub async fn apply(
     };
     if let Err(error) = bring_in(&firewall, &plan, run_dir).await {
         if let Some(id) = &hold {
-            pending::settle(run_dir, id)?;
+            pending::settle(holds, id)?;
         }
         if let Some(before) = &before {
-            pending::wait_for(run_dir, before)?;
+            pending::wait_for(holds, before)?;
         }
         return Err(error);
     }
     if let Some(before) = &before {
-        pending::settle(run_dir, before)?;
+        pending::settle(holds, before)?;
     }
     remarks.extend(nobody_listens(&ProxyPorts::of(config), plan.families()));
     Ok(Applied {
@@ -143,8 +145,9 @@ pub async fn remove(run_dir: &Path) -> Result<Vec<Removed>, Error> {
 
 /// Keeps the rules that would be taken back.
 pub fn confirm(run_dir: &Path) -> Result<(), Error> {
-    match pending::standing(run_dir) {
-        Some(Standing::Waits(id)) => pending::settle(run_dir, &id),
+    let holds = &place::of(run_dir);
+    match pending::standing(holds) {
+        Some(Standing::Waits(id)) => pending::settle(holds, &id),
         Some(Standing::TakenBack(_)) => Err(Error::TooLate),
         Some(Standing::LeftToDaemon(_)) | None => Err(Error::NothingPending),
     }
@@ -152,13 +155,15 @@ pub fn confirm(run_dir: &Path) -> Result<(), Error> {
 
 /// Before the daemon starts: from then on the rules are its own, and nobody is to take them back.
 pub fn call_off(run_dir: &Path) -> Result<(), Error> {
-    pending::current(run_dir).map_or(Ok(()), |id| pending::settle(run_dir, &id))
+    let holds = &place::of(run_dir);
+    pending::current(holds).map_or(Ok(()), |id| pending::settle(holds, &id))
 }
 
 /// What became of a hold: `None` while it waits.
 pub fn outcome(id: &Id, run_dir: &Path) -> Option<Outcome> {
-    match pending::standing(run_dir) {
-        Some(Standing::Waits(waits)) if waits == *id && !pending::is_settled(run_dir, id) => None,
+    let holds = &place::of(run_dir);
+    match pending::standing(holds) {
+        Some(Standing::Waits(waits)) if waits == *id && !pending::is_settled(holds, id) => None,
         Some(Standing::TakenBack(gone)) if gone == *id => Some(Outcome::TakenBack),
         Some(Standing::LeftToDaemon(left)) if left == *id => Some(Outcome::LeftToDaemon),
         // Who would have taken them back leaves nothing of one that was settled.

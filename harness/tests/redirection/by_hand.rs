@@ -205,6 +205,25 @@ fn the_start_of_the_daemon_calls_the_hold_off() {
 }
 
 #[test]
+fn the_start_of_the_unit_calls_the_hold_off_where_systemd_gives_its_directory_away() {
+    let host = Host::new();
+    host.run(FOR_EVER).is(0, "redirected", "");
+    std::fs::create_dir_all(host.dir.path().join("run")).unwrap();
+    // As `RuntimeDirectory=` does with one that it finds to be root's.
+    let run = host.dir.path().join("run");
+    let words = [
+        "chown",
+        "--recursive",
+        &PROXY.to_string(),
+        &run.display().to_string(),
+    ];
+    let given = host.command(&words.map(str::to_owned)).status().unwrap();
+    assert!(given.success());
+    host.run("prepare").is(0, "", "");
+    until("clean", || files(&host).is_empty());
+}
+
+#[test]
 fn enter_in_the_same_terminal_confirms() {
     let host = Host::new();
     let mut terminal = terminal(&host, FOR_EVER);
@@ -256,9 +275,9 @@ impl Drop for Started {
 
 /// The files of holds.
 fn files(host: &Host) -> Vec<String> {
-    let names = std::fs::read_dir(host.dir.path().join("run")).unwrap();
+    let names = std::fs::read_dir(host.dir.path().join("run-redirect")).unwrap();
     let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    names.filter(|name| name.starts_with("redirect-")).collect()
+    names.filter(|name| name != "redirect.lock").collect()
 }
 
 /// The command in a terminal of its own.

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::error::Error;
 use super::owner;
 use super::pending::{self, Id, Standing, Word};
+use super::place;
 use crate::backoff::Backoff;
 use crate::redirection::cleanup;
 
@@ -54,20 +55,21 @@ pub async fn take_back_unless_confirmed(
     if let Err(error) = nix::unistd::setsid() {
         tracing::debug!(%error, "no session of its own");
     }
-    pending::say(run_dir, Word::Watched, id)?;
+    let holds = &place::of(run_dir);
+    pending::say(holds, Word::Watched, id)?;
     // The time counts from when the rules are there: whoever brings them in has the turn until then, or until he died.
     drop(owner::hold_as_command(run_dir).await);
     let deadline = Instant::now() + after;
-    while Instant::now() < deadline && !pending::is_settled(run_dir, id) {
+    while Instant::now() < deadline && !pending::is_settled(holds, id) {
         sleep_until(deadline.min(Instant::now() + LOOK)).await;
     }
     let outcome = take_back(id, run_dir).await;
     match outcome {
         Outcome::Settled => {}
-        Outcome::LeftToDaemon => pending::end(run_dir, Standing::LeftToDaemon(id.clone()))?,
-        Outcome::TakenBack => pending::end(run_dir, Standing::TakenBack(id.clone()))?,
+        Outcome::LeftToDaemon => pending::end(holds, Standing::LeftToDaemon(id.clone()))?,
+        Outcome::TakenBack => pending::end(holds, Standing::TakenBack(id.clone()))?,
     }
-    if let Err(error) = pending::forget(run_dir, id) {
+    if let Err(error) = pending::forget(holds, id) {
         tracing::warn!(%error, "files of a confirmation are left behind");
     }
     Ok(outcome)
@@ -78,7 +80,7 @@ async fn take_back(id: &Id, run_dir: &Path) -> Outcome {
     loop {
         // Without its turn it goes on all the same: to be let back in is worth more than good manners.
         let turn = owner::hold_as_command(run_dir).await;
-        if pending::is_settled(run_dir, id) {
+        if pending::is_settled(&place::of(run_dir), id) {
             return Outcome::Settled;
         }
         // The lock alone is not believed: the rules would stay, and nobody could get in to remove them.

@@ -1,8 +1,8 @@
-//! What waits to be confirmed, as files in the run directory.
+//! What waits to be confirmed, as files in a directory of root's.
 //!
-//! The directory belongs to the daemon's unprivileged user, who can rename, link and delete in it but not make a file of
-//! root's: only what root (or we ourselves) wrote counts, and each file says what it is and for which id, so that one
-//! cannot be passed off as the other. The worst that he can do with them is to have the rules taken back.
+//! Only what root (or we ourselves) wrote counts, and each file says what it is and for which id, so that one cannot be
+//! passed off as the other. Where somebody calls us who is not root, the directory is the daemon's, whose unprivileged user
+//! can rename and delete there: the worst that he can do is to have the rules taken back.
 
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -12,6 +12,7 @@ use std::str::FromStr;
 use rand::Rng;
 
 use super::error::Error;
+use super::place;
 use crate::redirection::run_file;
 
 /// Says which id waits.
@@ -47,33 +48,33 @@ pub(super) enum Standing {
 }
 
 /// A new id, which waits from now on, in place of any other.
-pub(super) fn begin(run_dir: &Path) -> Result<Id, Error> {
+pub(super) fn begin(place: &Path) -> Result<Id, Error> {
     let id = Id(hex::encode(rand::rng().random::<[u8; 16]>()));
-    wait_for(run_dir, &id)?;
+    wait_for(place, &id)?;
     Ok(id)
 }
 
 /// Lets this one wait, in place of any other.
-pub(super) fn wait_for(run_dir: &Path, id: &Id) -> Result<(), Error> {
-    write(run_dir, PENDING, &format!("pending {id}\n"))
+pub(super) fn wait_for(place: &Path, id: &Id) -> Result<(), Error> {
+    write(place, PENDING, &format!("pending {id}\n"))
 }
 
 /// Says what became of one that nobody confirmed, unless another one waits by now.
-pub(super) fn end(run_dir: &Path, end: Standing) -> Result<(), Error> {
+pub(super) fn end(place: &Path, end: Standing) -> Result<(), Error> {
     let (word, id) = match end {
         Standing::Waits(_) => return Ok(()),
         Standing::TakenBack(id) => ("taken-back", id),
         Standing::LeftToDaemon(id) => ("left-to-daemon", id),
     };
-    if current(run_dir).as_ref() != Some(&id) {
+    if current(place).as_ref() != Some(&id) {
         return Ok(());
     }
-    write(run_dir, PENDING, &format!("{word} {id}\n"))
+    write(place, PENDING, &format!("{word} {id}\n"))
 }
 
 /// The newest hold.
-pub(super) fn standing(run_dir: &Path) -> Option<Standing> {
-    let text = run_file::read_trusted(run_dir, PENDING)?;
+pub(super) fn standing(place: &Path) -> Option<Standing> {
+    let text = run_file::read_trusted(place, PENDING)?;
     let (word, id) = text.trim_end().split_once(' ')?;
     let id = id.parse().ok()?;
     match word {
@@ -85,47 +86,48 @@ pub(super) fn standing(run_dir: &Path) -> Option<Standing> {
 }
 
 /// The id that waits.
-pub(super) fn current(run_dir: &Path) -> Option<Id> {
-    match standing(run_dir)? {
+pub(super) fn current(place: &Path) -> Option<Id> {
+    match standing(place)? {
         Standing::Waits(id) => Some(id),
         Standing::TakenBack(_) | Standing::LeftToDaemon(_) => None,
     }
 }
 
 /// Says that this one is not to be taken back.
-pub(super) fn settle(run_dir: &Path, id: &Id) -> Result<(), Error> {
-    say(run_dir, Word::Settled, id)
+pub(super) fn settle(place: &Path, id: &Id) -> Result<(), Error> {
+    say(place, Word::Settled, id)
 }
 
 /// Whether it was said.
-pub(super) fn is_settled(run_dir: &Path, id: &Id) -> bool {
-    is_said(run_dir, Word::Settled, id)
+pub(super) fn is_settled(place: &Path, id: &Id) -> bool {
+    is_said(place, Word::Settled, id)
 }
 
-pub(super) fn say(run_dir: &Path, word: Word, id: &Id) -> Result<(), Error> {
-    write(run_dir, &word.file(id), &format!("{word} {id}\n"))
+pub(super) fn say(place: &Path, word: Word, id: &Id) -> Result<(), Error> {
+    write(place, &word.file(id), &format!("{word} {id}\n"))
 }
 
-pub(super) fn is_said(run_dir: &Path, word: Word, id: &Id) -> bool {
-    run_file::read_trusted(run_dir, &word.file(id)) == Some(format!("{word} {id}\n"))
+pub(super) fn is_said(place: &Path, word: Word, id: &Id) -> bool {
+    run_file::read_trusted(place, &word.file(id)) == Some(format!("{word} {id}\n"))
 }
 
 /// Takes away what there is of this id.
-pub(super) fn forget(run_dir: &Path, id: &Id) -> io::Result<()> {
+pub(super) fn forget(place: &Path, id: &Id) -> io::Result<()> {
     let mut names = vec![Word::Settled.file(id), Word::Watched.file(id)];
-    if current(run_dir).as_ref() == Some(id) {
+    if current(place).as_ref() == Some(id) {
         names.push(PENDING.to_owned());
     }
-    let gone = |name: String| match std::fs::remove_file(run_dir.join(name)) {
+    let gone = |name: String| match std::fs::remove_file(place.join(name)) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     };
     names.into_iter().map(gone).fold(Ok(()), io::Result::and)
 }
 
-fn write(run_dir: &Path, name: &str, text: &str) -> Result<(), Error> {
-    run_file::write(run_dir, name, text).map_err(|source| Error::File {
-        path: run_dir.join(name),
+fn write(place: &Path, name: &str, text: &str) -> Result<(), Error> {
+    let written = place::make(place).and_then(|()| run_file::write(place, name, text));
+    written.map_err(|source| Error::File {
+        path: place.join(name),
         source,
     })
 }

@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use super::super::error::Error;
 use super::super::pending::{self, Id, Word};
+use super::super::place;
 use super::super::privilege;
 use crate::redirection::exec;
 
@@ -40,8 +41,9 @@ pub(in super::super) async fn start(
     if !by_systemd {
         child = Some(detached(&program, id, after, run_dir)?);
     }
+    let holds = place::of(run_dir);
     let deadline = Instant::now() + PATIENCE;
-    while !pending::is_said(run_dir, Word::Watched, id) {
+    while !pending::is_said(&holds, Word::Watched, id) {
         let ended = child.as_mut().and_then(|child| child.try_wait().ok()?);
         if let Some(status) = ended {
             return Err(Error::Keeper(format!("it ended ({status})")));
