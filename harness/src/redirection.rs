@@ -59,8 +59,8 @@ pub trait Firewall: Send + Sync {
     fn apply(&self, plan: &Plan) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// Redirects nothing any more, whoever put rules of ours there. Connections that were redirected go on with the proxy,
-    /// for what keeps them going stays until [`cleanup()`]. Nothing there is no error.
-    fn withdraw(&self) -> impl Future<Output = Result<(), Error>> + Send;
+    /// for what keeps them going stays until [`cleanup()`]. `false` when nothing was redirected, which is no error.
+    fn withdraw(&self) -> impl Future<Output = Result<bool, Error>> + Send;
 
     /// Looks at the host, and compares it with the plan. Changes nothing.
     fn look(&self, plan: &Plan) -> impl Future<Output = Result<Look, Error>> + Send;

@@ -90,6 +90,11 @@ pub(super) async fn withdraw(
     })
 }
 
+/// Of two parts: the first error, or whether anything was there.
+pub(super) fn either(one: Result<bool, Error>, other: Result<bool, Error>) -> Result<bool, Error> {
+    Ok(one? | other?)
+}
+
 /// The programs, where anything of ours can be: in a legacy table that exists. Without programs we never made rules.
 async fn tools(backend: Backend, family: Family, run_dir: &Path) -> Option<Tools> {
     let exists = backend == Backend::Nft

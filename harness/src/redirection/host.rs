@@ -113,7 +113,7 @@ impl Firewall for Host {
             .try_for_each(|removed| removed.map(drop))
     }
 
-    async fn withdraw(&self) -> Result<(), Error> {
+    async fn withdraw(&self) -> Result<bool, Error> {
         let mut result = match &self.driver {
             Driver::Iptables(driver) => driver.withdraw().await,
             Driver::Nftables(driver) => driver.withdraw().await,
@@ -123,7 +123,7 @@ impl Firewall for Host {
             .elsewhere()
             .map(|(backend, family)| cleanup::withdraw(backend, family, &self.run_dir));
         for withdrawn in join_all(withdrawn).await {
-            result = result.and(withdrawn.map(drop));
+            result = cleanup::either(result, withdrawn);
         }
         result
     }

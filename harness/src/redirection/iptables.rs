@@ -130,15 +130,15 @@ impl Firewall for Iptables {
         Ok(())
     }
 
-    async fn withdraw(&self) -> Result<(), Error> {
-        let mut result = Ok(());
+    async fn withdraw(&self) -> Result<bool, Error> {
+        let mut result = Ok(false);
         // Every part is tried, whatever became of the ones before; the first error is told.
         for family in [Family::V4, Family::V6] {
             let withdrawn = match self.own_tools(family) {
                 Some(tools) => tools.withdraw().await,
                 None => cleanup::withdraw(self.backend, Some(family), &self.run_dir).await,
             };
-            result = result.and(withdrawn.map(drop));
+            result = cleanup::either(result, withdrawn);
         }
         result
     }

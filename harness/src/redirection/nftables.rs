@@ -68,8 +68,8 @@ impl Firewall for Nftables {
         Ok(())
     }
 
-    async fn withdraw(&self) -> Result<(), Error> {
-        self.nft.withdraw().await.map(drop)
+    async fn withdraw(&self) -> Result<bool, Error> {
+        self.nft.withdraw().await
     }
 
     async fn look(&self, plan: &Plan) -> Result<Look, Error> {

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use linkerd_harness_core::redirect::Plan;
-use linkerd_harness_core::redirect::contest::Contest;
+use linkerd_harness_core::redirect::contest::{Contest, Suspects};
+use linkerd_harness_core::redirect::netlink::Writer;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
@@ -42,7 +43,7 @@ pub struct Inputs {
 }
 
 /// Makes the host match the newest of the plans, where `None` means that nothing is redirected, and keeps it so: what fails
-/// is tried again, what drifts is repaired, and who undoes the repairs again and again is named. A change that has begun is
+/// is tried again, what drifts is repaired, what comes back is taken out, and who undoes the repairs again and again is named. A change that has begun is
 /// finished before the next one, so what [`Redirection`] says holds: after `plans` got `None`, [`Phase::Removed`] means that
 /// nothing is redirected any more.
 ///
@@ -68,6 +69,7 @@ pub async fn supervise<F: Firewall>(
         views,
         vigil: Vigil::new(heard),
         contest: Contest::default(),
+        returns: Contest::default(),
         begun: Instant::now(),
         backoff: Backoff::new(RETRY.0, RETRY.1, 10),
         failures: 0,
@@ -87,7 +89,6 @@ pub async fn supervise<F: Firewall>(
                 match next {
                     Next::Look => sleep_until(Instant::now() + sweep).await,
                     Next::At(at) => sleep_until(at).await,
-                    Next::Nothing => std::future::pending().await,
                 }
             } => {}
         }
@@ -101,6 +102,8 @@ struct Owner<F> {
     views: watch::Sender<Option<View>>,
     vigil: Vigil,
     contest: Contest,
+    /// How often rules came back while none were wanted.
+    returns: Contest,
     /// From when the times of the contest count.
     begun: Instant,
     backoff: Backoff,
@@ -116,7 +119,6 @@ enum Next {
     Look,
     /// Go on at this time; what is heard meanwhile changes nothing.
     At(Instant),
-    Nothing,
 }
 
 /// What went wrong with what.
@@ -140,17 +142,37 @@ impl<F: Firewall> Owner<F> {
     async fn take_out(&mut self) -> Result<Next, Failure> {
         // Also when we applied nothing: a daemon before us may have.
         let begun = Instant::now();
+        let again = self.phase.borrow().phase == Phase::Removed;
+        self.vigil.begin_look();
+        let by = self.vigil.suspects();
         self.vigil.forget_suspects();
         let (done, children) = with_children(self.firewall.withdraw()).await;
         self.vigil.changed_by_us(children);
-        done.map_err(Failure::Remove)?;
-        if self.applied.take().is_some() {
+        if done.is_err() {
+            self.set_phase(Phase::Changing);
+        }
+        let found = done.map_err(Failure::Remove)?;
+        if found && again {
+            self.say_came_back(by);
+        } else if found || self.applied.is_some() {
             info!(ms = %milliseconds(begun), "rules withdrawn");
         }
+        self.applied = None;
         self.views.send_replace(None);
         self.set_phase(Phase::Removed);
         self.publish(report::not_wanted());
-        Ok(Next::Nothing)
+        Ok(Next::Look)
+    }
+
+    /// Who saves the rules of a host and loads them later may load ours, at a time when there is no proxy behind them.
+    fn say_came_back(&mut self, by: Vec<Writer>) {
+        let told = self.returns.repaired(self.begun.elapsed(), by.clone());
+        let by: Suspects = by.into_iter().collect();
+        if told.loud {
+            warn!(%by, "rules of ours came back while none are wanted, withdrawn again");
+        } else {
+            debug!(%by, "rules of ours came back while none are wanted, withdrawn again");
+        }
     }
 
     /// Says what failed.

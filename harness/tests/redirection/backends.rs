@@ -38,6 +38,7 @@ on_all_backends!(
     traffic::nobody_goes_astray_while_the_plan_changes,
     dialect::a_tool_with_other_words_is_understood,
     drift::each_kind_of_tampering_is_seen_repaired_and_told,
+    drift::saved_rules_that_come_back_while_none_are_wanted_are_withdrawn,
     drift::a_writer_that_fights_back_is_named_and_does_not_get_a_race,
     proof::rules_that_work_are_proven_and_nothing_is_left,
     proof::without_a_route_the_neighbour_serves,

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 use crate::backends::name;
 use crate::netns::Namespace;
-use crate::setup::{RUN_DIR, mk_plan, state};
+use crate::setup::{RUN_DIR, is_redirected, listing, mk_plan, state};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -36,7 +36,7 @@ impl Firewall for Counted {
         self.0.apply(plan).await
     }
 
-    async fn withdraw(&self) -> Result<(), Error> {
+    async fn withdraw(&self) -> Result<bool, Error> {
         self.0.withdraw().await
     }
 
@@ -48,7 +48,7 @@ impl Firewall for Counted {
 
 /// The owner of the rules at work, which are in place.
 struct Owner {
-    _plans: watch::Sender<Option<Arc<Plan>>>,
+    plans: watch::Sender<Option<Arc<Plan>>>,
     reports: watch::Receiver<Report>,
     phase: watch::Receiver<Redirection>,
     heard: watch::Receiver<Heard>,
@@ -79,7 +79,7 @@ impl Owner {
             watch::Sender::new(None),
         ));
         let mut owner = Self {
-            _plans: plans,
+            plans,
             reports,
             phase,
             heard,
@@ -203,6 +203,50 @@ pub(crate) fn each_kind_of_tampering_is_seen_repaired_and_told(mode: Mode) {
             "{words:?}: {log}"
         );
     }
+}
+
+/// What `netfilter-persistent` or a reload of `nftables.service` does, with rules that were saved while ours were there.
+pub(crate) fn saved_rules_that_come_back_while_none_are_wanted_are_withdrawn(mode: Mode) {
+    let vm = Namespace::new("vm");
+    let ((), log) = logged(&vm, async {
+        let mut owner = Owner::start(mode).await;
+        let saved = listing(&vm, mode);
+        assert!(is_redirected(&vm, mode));
+        owner.plans.send_replace(None);
+        let removed = |state: &Redirection| state.phase == Phase::Removed;
+        let withdrawn = timeout(LIMIT, owner.phase.wait_for(removed)).await;
+        assert!(withdrawn.is_ok_and(|withdrawn| withdrawn.is_ok()));
+        assert!(!is_redirected(&vm, mode));
+
+        let (restore, saved) = match mode {
+            Mode::Nftables => (
+                vec!["nft".to_owned(), "-f".to_owned(), "-".to_owned()],
+                format!("flush ruleset\n{saved}"),
+            ),
+            _ => (
+                vec![
+                    format!("iptables-{}-restore", name(mode)),
+                    "--wait=5".to_owned(),
+                ],
+                saved,
+            ),
+        };
+        let restore: Vec<&str> = restore.iter().map(String::as_str).collect();
+        assert!(run(&vm, &restore, &saved).await);
+        let gone = async {
+            while is_redirected(&vm, mode) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(LIMIT, gone).await.unwrap();
+        assert_eq!(owner.phase.borrow().phase, Phase::Removed);
+        assert_eq!(owner.phase.borrow().repairs, 0);
+        assert_eq!(owner.reports.borrow().reason, "NotWanted");
+        owner.plans.send_replace(Some(Arc::new(mk_plan())));
+        owner.reports(|report| report.reason == "Applied").await;
+    });
+    let told: Vec<&str> = log.lines().filter(|line| line.contains("WARN")).collect();
+    assert!(told.len() == 1 && told[0].contains("came back"), "{log}");
 }
 
 pub(crate) fn a_writer_that_fights_back_is_named_and_does_not_get_a_race(mode: Mode) {

@@ -23,6 +23,7 @@ struct Host {
     failures: u32,
     applied: u32,
     looks: u32,
+    withdrawals: u32,
     /// What the kernel says, where it does.
     heard: Option<watch::Sender<Heard>>,
     /// So often somebody undoes what we apply, at once.
@@ -84,9 +85,12 @@ impl Firewall for FakeHost {
         })
     }
 
-    async fn withdraw(&self) -> Result<(), Error> {
+    async fn withdraw(&self) -> Result<bool, Error> {
         tokio::task::yield_now().await;
-        self.change(|host| host.rules = None)
+        self.change(|host| {
+            host.withdrawals += 1;
+            host.rules.take().is_some()
+        })
     }
 
     async fn look(&self, plan: &Plan) -> Result<Look, Error> {
@@ -280,4 +284,31 @@ async fn it_ends_with_its_plans_and_leaves_the_host_as_it_is() {
     drop(running.plans);
     running.task.await.unwrap();
     assert!(running.host.peek(|host| host.rules.is_some()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn rules_that_come_back_while_none_are_wanted_are_withdrawn_unheard() {
+    let mut running = start();
+    running.plans.send_replace(Some(mk_plan(1)));
+    reason(&mut running.reports, "Applied").await;
+    running.plans.send_replace(None);
+    let removed = |state: &Redirection| state.phase == Phase::Removed;
+    running.phase.wait_for(removed).await.unwrap();
+    running
+        .host
+        .peek(|host| host.rules = Some(Plan::clone(&mk_plan(1))));
+    sleep(SWEEP * 2).await;
+    assert!(running.host.peek(|host| host.rules.is_none()));
+    assert_eq!(running.state(), (Phase::Removed, 0));
+    assert_eq!(running.reports.borrow().reason, "NotWanted");
+
+    // What cannot be known to be gone is not said to be.
+    running.host.peek(|host| {
+        host.rules = Some(Plan::clone(&mk_plan(1)));
+        host.failures = 7;
+    });
+    reason(&mut running.reports, "RemoveFailed").await;
+    assert_eq!(running.phase.borrow().phase, Phase::Changing);
+    running.phase.wait_for(removed).await.unwrap();
+    assert!(running.host.peek(|host| host.rules.is_none()));
 }

@@ -146,3 +146,23 @@ async fn a_fight_that_ends_is_forgotten_after_a_quiet_minute() {
     );
     assert_eq!(running.state().0, Phase::Applied);
 }
+
+#[tokio::test(start_paused = true)]
+async fn rules_that_come_back_while_none_are_wanted_are_withdrawn_at_once() {
+    let mut running = start_hearing().await;
+    running.plans.send_replace(None);
+    let removed = |state: &Redirection| state.phase == Phase::Removed;
+    running.phase.wait_for(removed).await.unwrap();
+    let withdrawals = |running: &Running| running.host.peek(|host| host.withdrawals);
+    let before = withdrawals(&running);
+    sleep(Duration::from_secs(3600)).await;
+    assert_eq!(withdrawals(&running), before, "a quiet host is left alone");
+    running.host.peek(|host| {
+        host.rules = Some(Plan::clone(&mk_plan(1)));
+        host.tell("iptables-restor", 4711);
+    });
+    sleep(Duration::from_millis(30)).await;
+    assert!(running.host.peek(|host| host.rules.is_none()));
+    sleep(Duration::from_secs(3600)).await;
+    assert_eq!(withdrawals(&running), before + 1);
+}
