@@ -143,15 +143,15 @@ impl<F: Firewall> Owner<F> {
         // Also when we applied nothing: a daemon before us may have.
         let begun = Instant::now();
         let again = self.phase.borrow().phase == Phase::Removed;
-        self.vigil.begin_look();
+        let mark = self.vigil.begin_look();
         let by = self.vigil.suspects();
-        self.vigil.forget_suspects();
         let (done, children) = with_children(self.firewall.withdraw()).await;
         self.vigil.changed_by_us(children);
         if done.is_err() {
             self.set_phase(Phase::Changing);
         }
         let found = done.map_err(Failure::Remove)?;
+        self.vigil.forget_suspects(mark);
         if found && again {
             self.say_came_back(by);
         } else if found || self.applied.is_some() {

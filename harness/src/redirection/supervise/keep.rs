@@ -11,6 +11,7 @@ use tracing::{debug, info, warn};
 use super::super::Firewall;
 use super::super::exec::with_children;
 use super::super::phase::{Phase, View, report};
+use super::vigil::Mark;
 use super::{Failure, Next, Owner, milliseconds};
 use crate::report::Report;
 
@@ -18,7 +19,7 @@ impl<F: Firewall> Owner<F> {
     /// Looks, and brings the rules in or repairs them where they are not as they should be.
     pub(super) async fn keep(&mut self, plan: &Arc<Plan>) -> Result<Next, Failure> {
         let ours = self.applied.as_ref() == Some(plan);
-        self.vigil.begin_look();
+        let begun = self.vigil.begin_look();
         let look = self.firewall.look(plan).await.map_err(if ours {
             Failure::Check
         } else {
@@ -34,7 +35,7 @@ impl<F: Firewall> Owner<F> {
                 if !ours {
                     info!("rules are in place");
                 }
-                self.found_in_place(plan, ours);
+                self.found_in_place(plan, ours, begun);
                 return Ok(Next::Look);
             }
             State::Absent => vec![],
@@ -47,9 +48,9 @@ impl<F: Firewall> Owner<F> {
         }
     }
 
-    fn found_in_place(&mut self, plan: &Arc<Plan>, ours: bool) {
+    fn found_in_place(&mut self, plan: &Arc<Plan>, ours: bool, begun: Mark) {
         let at = self.now();
-        self.vigil.forget_suspects();
+        self.vigil.forget_suspects(begun);
         if let Some(fight) = self.contest.found_in_place(at) {
             info!(by = %fight.by, times = fight.times, "our rules are left alone again");
         }
@@ -70,8 +71,11 @@ impl<F: Firewall> Owner<F> {
     /// A plan that is new, which is not a repair, whatever is there.
     async fn bring_in(&mut self, plan: &Arc<Plan>) -> Result<Next, Failure> {
         let begun = Instant::now();
-        self.vigil.forget_suspects();
+        let mark = self.vigil.mark();
+        // When it fails, what is there is neither the plan of before nor this one: no drift of either.
+        self.applied = None;
         self.apply(plan).await?;
+        self.vigil.forget_suspects(mark);
         info!(ms = %milliseconds(begun), "rules applied");
         let report = self
             .contest
@@ -90,9 +94,10 @@ impl<F: Firewall> Owner<F> {
             self.publish(report::contested(fight, Some(drifts)));
             return Ok(Next::At(self.begun + at));
         }
+        let mark = self.vigil.mark();
         let by = self.vigil.suspects();
-        self.vigil.forget_suspects();
         self.apply(plan).await?;
+        self.vigil.forget_suspects(mark);
         let told = self.contest.repaired(self.now(), by.iter().cloned());
         let mut repairs = 0;
         self.phase.send_modify(|state| {

@@ -26,6 +26,8 @@ struct Host {
     withdrawals: u32,
     /// What the kernel says, where it does.
     heard: Option<watch::Sender<Heard>>,
+    /// Somebody undoes what the next look shows, before we know what it shows.
+    undone_in_look: Option<(&'static str, u32)>,
     /// So often somebody undoes what we apply, at once.
     undone: u32,
 }
@@ -96,7 +98,11 @@ impl Firewall for FakeHost {
     async fn look(&self, plan: &Plan) -> Result<Look, Error> {
         let applied = self.peek(|host| {
             host.looks += 1;
-            host.rules.as_ref() == Some(plan)
+            let applied = host.rules.as_ref() == Some(plan);
+            if let Some((name, pid)) = host.undone_in_look.take() {
+                host.undo(name, pid);
+            }
+            applied
         });
         Ok(Look {
             text: String::new(),

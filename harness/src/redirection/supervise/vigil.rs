@@ -18,6 +18,16 @@ const AT_ONCE: u32 = 3;
 /// How long after our own change the kernel's word of it may come.
 const OWN_WORD: Duration = Duration::from_secs(5);
 
+/// So many processes of ours are remembered when none of what they did is explained, as while every change fails.
+const REMEMBERED: usize = 256;
+
+/// How much was heard at a moment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mark {
+    count: u64,
+    at: Instant,
+}
+
 pub(super) struct Vigil {
     heard: watch::Receiver<Heard>,
     /// What was heard before the last look; more is a reason for another one.
@@ -42,14 +52,26 @@ impl Vigil {
     }
 
     /// Before each look: what happens while it goes on leads to another one.
-    pub(super) fn begin_look(&mut self) {
-        self.looked = self.heard.borrow_and_update().count();
+    pub(super) fn begin_look(&mut self) -> Mark {
+        let mark = self.mark();
+        self.looked = mark.count;
+        mark
+    }
+
+    /// What was heard until now.
+    pub(super) fn mark(&self) -> Mark {
+        Mark {
+            count: self.heard.borrow().count(),
+            at: Instant::now(),
+        }
     }
 
     /// These did what we wanted.
     pub(super) fn changed_by_us(&mut self, children: Vec<u32>) {
         let now = Instant::now();
         self.own.extend(children.into_iter().map(|pid| (pid, now)));
+        let old = self.own.len().saturating_sub(REMEMBERED);
+        self.own.drain(..old);
     }
 
     /// Who, but for us, changed something since the rules were known to be in place, as far as the kernel said.
@@ -62,11 +84,11 @@ impl Vigil {
             .collect()
     }
 
-    /// Whoever came so far has nothing to do with what is found later.
-    pub(super) fn forget_suspects(&mut self) {
-        self.explained = self.heard.borrow().count();
-        // What these did has been heard by now, and is explained.
-        self.own.retain(|(_, at)| at.elapsed() < OWN_WORD);
+    /// Whoever came until then has nothing to do with what is found later.
+    pub(super) fn forget_suspects(&mut self, until: Mark) {
+        self.explained = until.count;
+        // What the others did had been heard by then, and is explained.
+        self.own.retain(|(_, at)| *at + OWN_WORD > until.at);
     }
 
     /// Waits for a change by somebody else after the last look began, and then until it is time to look. For ever, when

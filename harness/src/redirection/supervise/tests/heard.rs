@@ -166,3 +166,42 @@ async fn rules_that_come_back_while_none_are_wanted_are_withdrawn_at_once() {
     sleep(Duration::from_secs(3600)).await;
     assert_eq!(withdrawals(&running), before + 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_while_we_look_is_a_suspect_of_what_is_found_next() {
+    let mut running = start_hearing().await;
+    // After the host showed that all is well, before we knew.
+    running
+        .host
+        .peek(|host| host.undone_in_look = Some(("nft", 4711)));
+    running.host.peek(|host| host.tell("dockerd", 815));
+    let report = reason(&mut running.reports, "Repaired").await;
+    assert!(report.message.contains("by nft (pid 4711)"), "{report:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_undid_rules_is_not_forgotten_when_the_repair_fails() {
+    let mut running = start_hearing().await;
+    running.host.peek(|host| {
+        host.failures = 3;
+        host.undo("nft", 4711);
+    });
+    reason(&mut running.reports, "ApplyFailed").await;
+    let report = reason(&mut running.reports, "Repaired").await;
+    assert!(report.message.contains("by nft (pid 4711)"), "{report:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn going_back_to_a_plan_after_another_one_failed_is_no_repair() {
+    let mut running = start_hearing().await;
+    running.host.peek(|host| {
+        host.failures = 1;
+        host.rules = None;
+    });
+    running.plans.send_replace(Some(mk_plan(2)));
+    reason(&mut running.reports, "ApplyFailed").await;
+    running.plans.send_replace(Some(mk_plan(1)));
+    reason(&mut running.reports, "Applied").await;
+    assert!(running.host.peek(|host| host.rules.is_some()));
+    assert_eq!(running.state(), (Phase::Applied, 0));
+}
