@@ -14,7 +14,7 @@ use super::listening::is_listening;
 pub(super) enum Lost {
     /// The inbound port takes no connections any more.
     Port,
-    /// The process stands still: no answer, no CPU time used, nothing waiting for a CPU.
+    /// The process stands still: no answer, no CPU time used, nothing waiting for a CPU or a disk.
     Process,
 }
 
@@ -27,7 +27,7 @@ pub(super) async fn lost(mut admin: Admin, pid: u32, inbound_port: u16, timing: 
         }
         let before = cpu_ticks(pid);
         let answered = admin.answers(timing.pulse_timeout).await;
-        if !answered && before.is_some() && cpu_ticks(pid) == before && !is_runnable(pid) {
+        if !answered && before.is_some() && cpu_ticks(pid) == before && !is_busy(pid) {
             return Lost::Process;
         }
     }
@@ -44,13 +44,17 @@ fn cpu_ticks(pid: u32) -> Option<u64> {
     (ticks.len() == 2).then(|| ticks.iter().sum())
 }
 
-/// Whether one of its threads has a CPU or waits for one.
-fn is_runnable(pid: u32) -> bool {
+/// Whether one of its threads has a CPU, or waits for one or for memory that is read back from disk.
+fn is_busy(pid: u32) -> bool {
     let threads = fs::read_dir(format!("/proc/{pid}/task"));
     threads.into_iter().flatten().flatten().any(|thread| {
-        fs::read_to_string(thread.path().join("stat"))
-            .is_ok_and(|stat| after_name(&stat).and_then(|mut fields| fields.next()) == Some("R"))
+        fs::read_to_string(thread.path().join("stat")).is_ok_and(|stat| says_busy(&stat))
     })
+}
+
+fn says_busy(stat: &str) -> bool {
+    let state = after_name(stat).and_then(|mut fields| fields.next());
+    state.is_some_and(|state| ["R", "D"].contains(&state))
 }
 
 /// The fields of `/proc/<pid>/stat` (`proc_pid_stat(5)`) from the state on. The name before may hold anything.
@@ -77,7 +81,7 @@ mod tests {
     fn the_kernel_tells_what_we_use() {
         let own = std::process::id();
         let before = cpu_ticks(own).unwrap();
-        assert!(is_runnable(own), "this very thread");
+        assert!(is_busy(own), "this very thread");
         let mut sum = 0_u64;
         while cpu_ticks(own).unwrap() <= before + 1 {
             sum = (0..100_000).fold(sum, u64::wrapping_add);
@@ -85,5 +89,13 @@ mod tests {
         assert_eq!(cpu_ticks(u32::MAX), None);
         let stat = "1 (a) R (b) S 1 2 3 4 5 6 7 8 9 10 11 12";
         assert_eq!(after_name(stat).unwrap().next(), Some("S"));
+    }
+
+    #[test]
+    fn a_thread_that_waits_for_a_disk_does_not_stand_still() {
+        for (state, busy) in [("R", true), ("D", true), ("S", false), ("T", false)] {
+            assert_eq!(says_busy(&format!("1 (R D) {state} 1 2")), busy, "{state}");
+        }
+        assert!(!says_busy("1"));
     }
 }
