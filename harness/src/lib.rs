@@ -83,6 +83,7 @@ pub async fn run(config: Config, paths: Paths) -> anyhow::Result<()> {
             info!(signal = signal?, "stopping");
             return Ok(());
         }
+        name = tasks.first_to_end() => return Err(ended(name)),
     };
     backend_is.send_replace(Some(choice));
     if let Err(error) = firewall.prepare_connections(&plan).await {
@@ -237,8 +238,12 @@ pub async fn run(config: Config, paths: Paths) -> anyhow::Result<()> {
             }
             Ok(())
         }
-        name = tasks.first_to_end() => anyhow::bail!("the task `{name}` ended, which it may not"),
+        name = tasks.first_to_end() => Err(ended(name)),
     }
+}
+
+fn ended(task: &str) -> anyhow::Error {
+    anyhow::anyhow!("the task `{task}` ended, which it may not")
 }
 
 /// Keeps `linkerd-proxy-harness redirect …` off the rules. A directory that cannot be written is none to fail for: only by
