@@ -1,7 +1,7 @@
 //! Whether somebody fights with us over the rules, and what follows.
 //!
 //! One who changed our rules gets them repaired at once. One who undoes the repairs again and again would get an endless
-//! race, so then a repair is made every [`PAUSE`] only, and the operator is told who it is.
+//! race, so then a repair is made every [`PAUSE`] or [`HELD_PAUSE`] only, and the operator is told who it is.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -21,6 +21,9 @@ pub const DEED: Duration = Duration::from_secs(1);
 /// From one repair to the next in a fight.
 pub const PAUSE: Duration = Duration::from_secs(10);
 
+/// The same for a plan that is [held](super::Plan::is_held): while its rules are gone, traffic passes that must not.
+pub const HELD_PAUSE: Duration = Duration::from_secs(1);
+
 /// Without a repair: then a fight is over.
 pub const CALM: Duration = Duration::from_secs(60);
 
@@ -36,6 +39,7 @@ const NAMED: usize = 4;
 pub struct Contest {
     /// When, of those within [`WINDOW`], one for each [`DEED`] and at most [`REPAIRS`].
     recent: VecDeque<Duration>,
+    held: bool,
     last: Option<Duration>,
     /// Repairs since the last [`LONG_CALM`].
     row: u64,
@@ -54,6 +58,8 @@ pub struct Fight {
     pub since: Duration,
     /// When they were for the last time.
     pub last: Duration,
+    /// From one repair to the next.
+    pub pause: Duration,
 }
 
 /// The writers that may have undone rules of ours, each program once. `Display` says it to people.
@@ -80,6 +86,15 @@ pub struct Told {
 // === impl Contest ===
 
 impl Contest {
+    /// Says whether the plan that is fought over is [held](super::Plan::is_held).
+    pub fn set_held(&mut self, held: bool) {
+        self.held = held;
+        let pause = self.pause();
+        if let Some(fight) = &mut self.fight {
+            fight.pause = pause;
+        }
+    }
+
     /// Rules were repaired at this time, and these had changed the packet filter.
     pub fn repaired(&mut self, at: Duration, by: impl IntoIterator<Item = Writer>) -> Told {
         self.forget(at);
@@ -115,6 +130,7 @@ impl Contest {
                     times: REPAIRS as u64,
                     since: *since,
                     last: at,
+                    pause: self.pause(),
                 });
             }
             _ => {}
@@ -134,7 +150,11 @@ impl Contest {
 
     /// When the next repair may be made, where that is not at any time.
     pub fn not_before(&self) -> Option<Duration> {
-        self.fight.as_ref().map(|fight| fight.last + PAUSE)
+        self.fight.as_ref().map(|fight| fight.last + fight.pause)
+    }
+
+    fn pause(&self) -> Duration {
+        if self.held { HELD_PAUSE } else { PAUSE }
     }
 
     /// The fight that goes on.
@@ -249,7 +269,7 @@ impl fmt::Display for Fight {
             "{} undid our rules {} times in {lasted} s; we repair every {} s only (try: {})",
             self.by,
             self.times,
-            PAUSE.as_secs(),
+            self.pause.as_secs(),
             self.by.advice()
         )
     }

@@ -113,3 +113,17 @@ fn at_most_a_few_writers_are_named() {
         .collect();
     assert_eq!(suspects.to_string().matches("pid").count(), NAMED);
 }
+
+#[test]
+fn where_nothing_may_pass_around_the_proxy_repairs_are_a_second_apart() {
+    let mut contest = Contest::default();
+    contest.set_held(true);
+    for second in 0..5 {
+        contest.repaired(secs(second), []);
+    }
+    assert_eq!(contest.not_before(), Some(secs(5)));
+    let told = contest.fight().unwrap().to_string();
+    assert!(told.contains("we repair every 1 s only"), "{told}");
+    contest.set_held(false);
+    assert_eq!(contest.not_before(), Some(secs(14)));
+}

@@ -19,6 +19,7 @@ impl<F: Firewall> Owner<F> {
     /// Looks, and brings the rules in or repairs them where they are not as they should be.
     pub(super) async fn keep(&mut self, plan: &Arc<Plan>) -> Result<Next, Failure> {
         let ours = self.applied.as_ref() == Some(plan);
+        self.contest.set_held(plan.is_held());
         let begun = self.vigil.begin_look();
         let look = self.firewall.look(plan).await.map_err(if ours {
             Failure::Check
