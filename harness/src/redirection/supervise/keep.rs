@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::super::Firewall;
+use super::super::error::Error;
 use super::super::exec::with_children;
 use super::super::phase::{Phase, View, report};
 use super::vigil::Mark;
@@ -21,17 +22,11 @@ impl<F: Firewall> Owner<F> {
         let ours = self.applied.as_ref() == Some(plan);
         self.contest.set_held(plan.is_held());
         let begun = self.vigil.begin_look();
-        let look = self.firewall.look(plan).await.map_err(if ours {
-            Failure::Check
-        } else {
-            Failure::Apply
-        })?;
-        self.views.send_replace(Some(View {
-            plan: Arc::clone(plan),
-            look: look.clone(),
-            at: SystemTime::now(),
-        }));
-        let drifts = match look.state {
+        let state =
+            self.look(plan)
+                .await
+                .map_err(if ours { Failure::Check } else { Failure::Apply })?;
+        let drifts = match state {
             State::Applied => {
                 if !ours {
                     info!("rules are in place");
@@ -47,6 +42,17 @@ impl<F: Firewall> Owner<F> {
         } else {
             self.bring_in(plan).await
         }
+    }
+
+    async fn look(&self, plan: &Arc<Plan>) -> Result<State, Error> {
+        let look = self.firewall.look(plan).await?;
+        let state = look.state.clone();
+        self.views.send_replace(Some(View {
+            plan: Arc::clone(plan),
+            look,
+            at: SystemTime::now(),
+        }));
+        Ok(state)
     }
 
     fn found_in_place(&mut self, plan: &Arc<Plan>, ours: bool, begun: Mark) {
@@ -82,18 +88,13 @@ impl<F: Firewall> Owner<F> {
             .contest
             .fight()
             .map_or_else(report::applied, |fight| report::contested(fight, None));
-        self.settle(plan, report);
-        Ok(Next::Look)
+        Ok(self.confirm(plan, report).await)
     }
 
     async fn repair(&mut self, plan: &Arc<Plan>, drifts: &[Drift]) -> Result<Next, Failure> {
         self.set_phase(Phase::Changing);
-        let now = self.now();
-        if let (Some(fight), Some(at)) = (self.contest.fight(), self.contest.not_before())
-            && now < at
-        {
-            self.publish(report::contested(fight, Some(drifts)));
-            return Ok(Next::At(self.begun + at));
+        if let Some(next) = self.held_back(drifts) {
+            return Ok(next);
         }
         let mark = self.vigil.mark();
         let by = self.vigil.suspects();
@@ -107,8 +108,7 @@ impl<F: Firewall> Owner<F> {
             repairs = state.repairs;
         });
         let report = self.say_repaired(drifts, &by.into_iter().collect(), told, repairs);
-        self.settle(plan, report);
-        Ok(Next::Look)
+        Ok(self.confirm(plan, report).await)
     }
 
     /// A line while it is news, and one when it becomes a fight.
@@ -133,6 +133,39 @@ impl<F: Firewall> Owner<F> {
         let (done, children) = with_children(self.firewall.apply(plan)).await;
         self.vigil.changed_by_us(children);
         done.map_err(Failure::Apply)
+    }
+
+    /// Shows what is there after an apply. Rules that are gone again are no drift yet: that is what the next look finds,
+    /// which a change by somebody else leads to, or else the sweep.
+    async fn confirm(&mut self, plan: &Arc<Plan>, report: Report) -> Next {
+        let drifts = match self.look(plan).await {
+            Ok(State::Applied) => {
+                self.settle(plan, report);
+                return Next::Look;
+            }
+            Err(error) => {
+                debug!(error = %error.in_full(), "cannot look at the rules that were just applied");
+                self.settle(plan, report);
+                return Next::Look;
+            }
+            Ok(State::Absent) => vec![],
+            Ok(State::Drifted(drifts)) => drifts,
+        };
+        self.applied = Some(Arc::clone(plan));
+        self.set_phase(Phase::Changing);
+        let held_back = self.held_back(&drifts);
+        if held_back.is_none() {
+            self.publish(report);
+        }
+        held_back.unwrap_or(Next::Look)
+    }
+
+    /// In a fight, until it is time for the next repair; told with what is wrong meanwhile.
+    fn held_back(&self, drifts: &[Drift]) -> Option<Next> {
+        let at = self.contest.not_before().filter(|at| self.now() < *at)?;
+        let fight = self.contest.fight()?;
+        self.publish(report::contested(fight, Some(drifts)));
+        Some(Next::At(self.begun + at))
     }
 
     fn settle(&mut self, plan: &Arc<Plan>, report: Report) {

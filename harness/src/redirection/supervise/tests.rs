@@ -117,6 +117,7 @@ impl Firewall for FakeHost {
 }
 
 struct Running {
+    views: watch::Receiver<Option<View>>,
     host: FakeHost,
     plans: watch::Sender<Option<Arc<Plan>>>,
     phase: watch::Receiver<Redirection>,
@@ -140,6 +141,7 @@ fn start_with(host: FakeHost, sweep: Duration) -> Running {
     let heard = host.peek(|host| host.heard.clone()).unwrap_or_default();
     let (plans, plans_in) = watch::channel(None);
     let (phase_out, phase) = watch::channel(Redirection::default());
+    let (views_out, views) = watch::channel(None);
     let (reports_out, reports) = watch::channel(report::starting());
     let task = tokio::spawn(supervise(
         host.clone(),
@@ -150,9 +152,10 @@ fn start_with(host: FakeHost, sweep: Duration) -> Running {
         },
         phase_out,
         reports_out,
-        watch::Sender::new(None),
+        views_out,
     ));
     Running {
+        views,
         host,
         plans,
         phase,
@@ -317,4 +320,31 @@ async fn rules_that_come_back_while_none_are_wanted_are_withdrawn_unheard() {
     assert_eq!(running.phase.borrow().phase, Phase::Changing);
     running.phase.wait_for(removed).await.unwrap();
     assert!(running.host.peek(|host| host.rules.is_none()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_shown_after_a_change_is_what_it_made() {
+    let mut running = start();
+    let shown = |running: &Running| {
+        let view = running.views.borrow();
+        view.as_ref().map(|view| view.look.state.clone())
+    };
+    running.plans.send_replace(Some(mk_plan(1)));
+    reason(&mut running.reports, "Applied").await;
+    assert_eq!(shown(&running), Some(State::Applied));
+    running.host.peek(|host| host.rules = None);
+    reason(&mut running.reports, "Repaired").await;
+    assert_eq!(shown(&running), Some(State::Applied));
+    // Gone again at once: not said to be there, and not yet another repair.
+    running.host.peek(|host| {
+        host.rules = None;
+        host.undone = 1;
+    });
+    let repaired = running.phase.wait_for(|state| state.repairs == 2);
+    repaired.await.unwrap();
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(shown(&running), Some(State::Absent));
+    assert_eq!(running.state(), (Phase::Changing, 2));
+    sleep(SWEEP).await;
+    assert_eq!(running.state(), (Phase::Applied, 3));
 }

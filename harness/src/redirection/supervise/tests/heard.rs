@@ -38,7 +38,11 @@ async fn what_is_heard_leads_to_a_look_at_once_and_the_writer_is_named() {
     assert!(report.message.contains("by nft (pid 4711)"), "{report:?}");
     assert!(running.phase.borrow().last_repair.is_some());
     sleep(Duration::from_secs(3600)).await;
-    assert_eq!(running.host.peek(|host| host.looks), looks + 2);
+    assert_eq!(
+        running.host.peek(|host| host.looks),
+        looks + 3,
+        "one that finds it, one that shows the repair"
+    );
 }
 
 #[tokio::test(start_paused = true)]
