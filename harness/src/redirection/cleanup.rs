@@ -108,20 +108,14 @@ async fn tools(backend: Backend, family: Family, run_dir: &Path) -> Option<Tools
     }
 }
 
-/// Nor can anything of ours be in a kernel without the backend, nor in a table that iptables cannot read.
+/// Nor can anything of ours be in a kernel without the backend.
 fn nothing_where_nothing_can_be(result: Result<bool, Error>) -> Result<bool, Error> {
     match result {
         Err(Error::Command {
             doing: "read",
             source,
             ..
-        }) if matches!(
-            Trouble::of(&source),
-            Some(Trouble::Kernel | Trouble::Incompatible)
-        ) =>
-        {
-            Ok(false)
-        }
+        }) if Trouble::of(&source) == Some(Trouble::Kernel) => Ok(false),
         result => result,
     }
 }

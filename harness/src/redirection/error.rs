@@ -34,6 +34,16 @@ pub enum Error {
         /// The program's failure.
         source: CommandError,
     },
+    /// A rule of others keeps iptables from reading the table, and the program that can is missing.
+    #[error(
+        "cannot {doing} the {family} rules of iptables-nft: table nat has a rule that iptables cannot read, and nft, which can, is not installed (try: apt-get install nftables)"
+    )]
+    Unreadable {
+        /// `withdraw` or `remove`.
+        doing: &'static str,
+        /// Which family.
+        family: Family,
+    },
     /// Nothing to work with.
     #[error("{none}{}", .why.as_ref().map(|why| format!(": {why}")).unwrap_or_default())]
     NoBackend {
@@ -58,6 +68,7 @@ pub enum Error {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trouble {
     NotInstalled,
+    Broken,
     LockFile,
     LockHeld,
     Extension,
@@ -74,7 +85,7 @@ impl Error {
         match self {
             Self::Command { source, .. } => Trouble::of(source).map(Trouble::hint),
             Self::Table { source, .. } => Trouble::of(source).map(Trouble::hint_of_nft),
-            Self::NoBackend { .. } | Self::NoFamily { .. } => None,
+            Self::Unreadable { .. } | Self::NoBackend { .. } | Self::NoFamily { .. } => None,
         }
     }
 
@@ -86,16 +97,23 @@ impl Error {
         match self {
             Self::Command { source, .. } | Self::Table { source, .. } => {
                 match Trouble::of(source) {
-                    Some(Trouble::NotInstalled | Trouble::LockHeld) => UNAVAILABLE,
+                    Some(Trouble::NotInstalled | Trouble::Broken | Trouble::LockHeld) => {
+                        UNAVAILABLE
+                    }
                     _ => OS,
                 }
             }
-            Self::NoFamily { .. } => UNAVAILABLE,
+            Self::Unreadable { .. } | Self::NoFamily { .. } => UNAVAILABLE,
             Self::NoBackend { none, .. } => match none {
                 NoBackend::NoProgram | NoBackend::ChosenNoProgram(_) => UNAVAILABLE,
                 NoBackend::Unusable | NoBackend::ChosenUnusable(_) => OS,
             },
         }
+    }
+
+    /// Whether it is a table that iptables cannot read for a rule of another form in it.
+    pub(super) fn is_incompatible(&self) -> bool {
+        matches!(self, Self::Command { source, .. } if Trouble::of(source) == Some(Trouble::Incompatible))
     }
 
     /// The error, its cause and its hint on one line.
@@ -111,15 +129,20 @@ impl Error {
 impl Trouble {
     /// iptables tells its reasons in words only. They serve for hints, and to tell "nothing can be there" in a cleanup.
     pub(super) fn of(error: &CommandError) -> Option<Self> {
-        let stderr = match error {
+        let (stderr, code) = match error {
             CommandError::Start { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 return Some(Self::NotInstalled);
             }
-            CommandError::Failed { stderr, .. } => stderr.as_str(),
+            CommandError::Failed { stderr, status, .. } => (stderr.as_str(), status.code()),
             _ => return None,
         };
         let says = |words: &[&str]| words.iter().any(|word| stderr.contains(word));
-        if says(&["open lock file"]) {
+        if says(&["error while loading shared libraries"]) {
+            Some(Self::Broken)
+        } else if !matches!(code, Some(0..=4)) {
+            // Not a word of iptables or nft: the shell's, the loader's, or the last ones before a signal.
+            None
+        } else if says(&["open lock file"]) {
             Some(Self::LockFile)
         } else if says(&["xtables lock", "Can't lock"]) {
             Some(Self::LockHeld)
@@ -153,6 +176,7 @@ impl Trouble {
     fn hint_of_nft(self) -> Cow<'static, str> {
         let text = match self {
             Self::NotInstalled => "try: apt-get install nftables",
+            Self::Broken => "its installation is broken; try: apt-get install --reinstall nftables",
             Self::Kernel => {
                 "the kernel lacks support for it: address translation in a table of family inet needs Linux 5.2; try: IPTablesMode `auto`, or modprobe -a nf_tables nft_chain_nat nft_redir nft_fib_inet"
             }
@@ -164,6 +188,7 @@ impl Trouble {
     fn hint(self) -> Cow<'static, str> {
         let text = match self {
             Self::NotInstalled => "try: apt-get install iptables",
+            Self::Broken => "its installation is broken; try: apt-get install --reinstall iptables",
             Self::LockFile => {
                 "the daemon's group may not open /run/xtables.lock; try: systemctl restart linkerd-proxy-harness, which sets it right"
             }
@@ -180,7 +205,7 @@ impl Trouble {
                 "CAP_NET_ADMIN and CAP_NET_RAW are needed; start it by its systemd unit or as root"
             }
             Self::Incompatible => {
-                "table nat was made with nft in a form that iptables cannot read; try: IPTablesMode `legacy`, or rename that table"
+                "table nat has a rule or a chain, made with nft, that iptables cannot read; try: IPTablesMode `nftables`, or move that rule to a table of another name"
             }
             Self::Kernel => {
                 "the kernel lacks support for it; try: modprobe -a nf_tables nft_compat nf_nat xt_REDIRECT xt_owner xt_multiport xt_comment xt_addrtype"
@@ -226,6 +251,32 @@ mod tests {
         assert!(
             said.contains("CAP_NET_ADMIN and CAP_NET_RAW are needed"),
             "{said}"
+        );
+    }
+
+    #[test]
+    fn a_program_that_cannot_run_says_nothing_of_the_kernel() {
+        const LOADER: &str = "iptables-nft-save: error while loading shared libraries: libxtables.so.12: cannot open shared object file: No such file or directory";
+        const WORDS: &str = "Error: No such file or directory";
+        for (status, stderr, trouble) in [
+            (127 << 8, LOADER, Some(Trouble::Broken)),
+            (127 << 8, WORDS, None),
+            (126 << 8, WORDS, None),
+            (9, WORDS, None),
+            (4 << 8, WORDS, Some(Trouble::Kernel)),
+        ] {
+            let error = CommandError::Failed {
+                command: String::new(),
+                status: ExitStatus::from_raw(status),
+                stderr: stderr.to_owned(),
+            };
+            assert_eq!(Trouble::of(&error), trouble, "{status} {stderr}");
+        }
+        assert!(Trouble::Broken.hint().contains("--reinstall iptables"));
+        assert!(
+            Trouble::Broken
+                .hint_of_nft()
+                .contains("--reinstall nftables")
         );
     }
 
@@ -277,6 +328,10 @@ mod tests {
             (
                 "Another app is currently holding the xtables lock; still 4s 0us time ahead to have a chance to grab the lock...",
                 Some(Trouble::LockHeld),
+            ),
+            (
+                "# Table `nat' is incompatible, use 'nft' tool.",
+                Some(Trouble::Incompatible),
             ),
             ("Bad argument", None),
         ] {

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use futures::future::join_all;
 use linkerd_harness_core::config::Mode;
-use linkerd_harness_core::redirect::backend::{self, Backend, Choice, NoBackend};
-use linkerd_harness_core::redirect::{Family, Look, Plan};
+use linkerd_harness_core::redirect::backend::{self, Backend, Choice, NoBackend, Seen};
+use linkerd_harness_core::redirect::{Family, Look, Plan, RuleCount};
 use tracing::warn;
 
 use super::error::Error;
@@ -33,14 +33,29 @@ impl Host {
     /// Looks at the host and chooses the backend. Changes nothing and loads nothing. `run_dir` is where `prepare` left
     /// what it found out.
     pub async fn open(mode: Mode, run_dir: &Path) -> Result<(Self, Choice), Error> {
-        let (observed, why) = observe::observe(run_dir).await;
+        let observe::Found {
+            mut observed,
+            unreadable,
+            said: why,
+        } = observe::observe(run_dir).await;
+        // The host's rules are in nf_tables, and so are ours then, but for a host that has legacy ones too.
+        let aside = mode == Mode::Auto
+            && unreadable
+            && matches!(observed.nftables, Seen::Usable(_))
+            && matches!(observed.legacy, Seen::Usable(RuleCount { all: 0, .. }));
+        if aside {
+            observed.legacy = Seen::Unusable;
+        }
         let failed = |none| Error::NoBackend {
             none,
             why: (none != NoBackend::NoProgram)
                 .then_some(why)
                 .filter(|why| !why.is_empty()),
         };
-        let choice = backend::choose(mode, &observed).map_err(failed)?;
+        let mut choice = backend::choose(mode, &observed).map_err(failed)?;
+        if aside {
+            choice.because = "the host's rules are there, in a form that iptables cannot read";
+        }
         let backend = choice.backend;
         let driver = match backend {
             Backend::Nft | Backend::Legacy => {

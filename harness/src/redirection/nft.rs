@@ -32,10 +32,8 @@ impl Nft {
             .collect();
         match exec::run(&self.0, &words, "").await {
             Ok(listing) => Ok(Some(listing)),
-            Err(source) => match Trouble::of(&source) {
-                Some(Trouble::Kernel) => Ok(None),
-                _ => Err(error("read", source)),
-            },
+            Err(source) if is_absence(&source) => Ok(None),
+            Err(source) => Err(error("read", source)),
         }
     }
 
@@ -76,12 +74,49 @@ impl Nft {
             .await
     }
 
+    /// Decides on a change of a table that is not ours, from its rules with their handles, and makes it. `false` when there
+    /// was nothing to change.
+    pub(super) async fn change_other(
+        &self,
+        table: &str,
+        decide: impl Fn(&str) -> Option<String> + Send,
+    ) -> Result<bool, CommandError> {
+        let words: Vec<&str> = ["-a", "list", "table"]
+            .into_iter()
+            .chain(table.split(' '))
+            .collect();
+        let mut races = 0;
+        loop {
+            let listing = match exec::run(&self.0, &words, "").await {
+                Err(error) if is_absence(&error) => return Ok(false),
+                listing => listing?,
+            };
+            let Some(text) = decide(&listing) else {
+                return Ok(false);
+            };
+            match self.commit(&[text]).await {
+                // Another program may have been faster; handles are of one moment.
+                Err(_) if races < RACES => races += 1,
+                result => return result.map(|()| true),
+            }
+        }
+    }
+
     async fn commit(&self, transactions: &[String]) -> Result<(), CommandError> {
         for text in transactions {
             exec::run(&self.0, &["-f", "-"], text).await?;
         }
         Ok(())
     }
+}
+
+/// Whether it is nft itself that says that there is no such table, or no support for any.
+fn is_absence(error: &CommandError) -> bool {
+    let by_nft = |stderr: &str| {
+        stderr.contains("Error: ") || stderr.contains("Unable to initialize Netlink socket")
+    };
+    Trouble::of(error) == Some(Trouble::Kernel)
+        && matches!(error, CommandError::Failed { stderr, .. } if by_nft(stderr))
 }
 
 fn error(doing: &'static str, source: CommandError) -> Error {

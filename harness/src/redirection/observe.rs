@@ -10,11 +10,26 @@ use super::legacy;
 use super::nft::Nft;
 use super::tools::Tools;
 
-/// What the backends hold, and what those said that do not work.
-pub(super) async fn observe(run_dir: &Path) -> (Observed, String) {
+/// What was found out.
+pub(super) struct Found {
+    /// What the backends hold.
+    pub(super) observed: Observed,
+    /// Whether table `nat` has a rule of another form, so that iptables-nft can do nothing with it.
+    pub(super) unreadable: bool,
+    /// What those said that do not work.
+    pub(super) said: String,
+}
+
+/// Looks at all backends.
+pub(super) async fn observe(run_dir: &Path) -> Found {
+    let mut unreadable = false;
     let (nft, nft_said) = match Tools::find(Backend::Nft, Family::V4).await {
         None => (Seen::NoProgram, None),
-        Some(tools) => rules(tools.dump_all().await),
+        Some(tools) => {
+            let dump = tools.dump_all().await;
+            unreadable = dump.as_ref().is_err_and(Error::is_incompatible);
+            rules(dump)
+        }
     };
     let (legacy, legacy_said) = match Tools::find(Backend::Legacy, Family::V4).await {
         None => (Seen::NoProgram, None),
@@ -36,7 +51,11 @@ pub(super) async fn observe(run_dir: &Path) -> (Observed, String) {
         legacy,
         nftables,
     };
-    (observed, said.join("; "))
+    Found {
+        observed,
+        unreadable,
+        said: said.join("; "),
+    }
 }
 
 fn rules(dump: Result<String, Error>) -> (Seen, Option<String>) {

@@ -1,6 +1,7 @@
 //! The programs of one backend and family, and what is asked of them.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 
 use linkerd_harness_core::redirect::Family;
 use linkerd_harness_core::redirect::backend::Backend;
@@ -8,9 +9,15 @@ use linkerd_harness_core::redirect::iptables;
 
 use super::error::Error;
 use super::exec::{self, CommandError};
+use super::nft::Nft;
+
+mod unreadable;
 
 /// How often a change is tried anew when another program changed the table meanwhile.
 const RACES: usize = 5;
+
+/// What `iptables-nft-save` prints instead of a table that has a rule of another form.
+const UNREADABLE: &str = "# Table `nat' is incompatible";
 
 /// `iptables-…-save` and `iptables-…-restore`.
 #[derive(Clone, Debug)]
@@ -72,9 +79,18 @@ impl Tools {
     }
 
     async fn save(&self, args: &[&str]) -> Result<String, Error> {
-        exec::run(&self.save, args, "")
-            .await
-            .map_err(|source| self.error("read", source))
+        let error = |source| self.error("read", source);
+        let dump = exec::run(&self.save, args, "").await.map_err(error)?;
+        // It says so where the rules should be, and calls that a success. Taken for a table without rules, it would be
+        // repaired for ever, a jump more each time.
+        if let Some(line) = dump.lines().find(|line| line.starts_with(UNREADABLE)) {
+            return Err(error(CommandError::Failed {
+                command: format!("{} {}", self.save.display(), args.join(" ")),
+                status: ExitStatus::default(),
+                stderr: line.to_owned(),
+            }));
+        }
+        Ok(dump)
     }
 
     /// Decides on a change from the table as it is, and makes it. `false` when there was nothing to change.
@@ -108,12 +124,37 @@ impl Tools {
 
     /// Redirects nothing any more.
     pub(super) async fn withdraw(&self) -> Result<bool, Error> {
-        self.change("withdraw", iptables::withdrawal).await
+        match self.change("withdraw", iptables::withdrawal).await {
+            Err(error) if error.is_incompatible() => {
+                self.by_nft("withdraw", unreadable::withdrawal).await
+            }
+            result => result,
+        }
     }
 
     /// Takes everything of ours out of table `nat`. `false` when there was nothing.
     pub(super) async fn remove(&self) -> Result<bool, Error> {
-        self.change("remove", iptables::removal).await
+        match self.change("remove", iptables::removal).await {
+            Err(error) if error.is_incompatible() => {
+                self.by_nft("remove", unreadable::removal).await
+            }
+            result => result,
+        }
+    }
+
+    /// Does it to a table that iptables cannot read.
+    async fn by_nft(
+        &self,
+        doing: &'static str,
+        decide: fn(&str, &str) -> Option<String>,
+    ) -> Result<bool, Error> {
+        let nft = Nft::find().ok_or(Error::Unreadable {
+            doing,
+            family: self.family,
+        })?;
+        let table = unreadable::table(self.family);
+        let changed = nft.change_other(table, |listing| decide(table, listing));
+        changed.await.map_err(|source| self.error(doing, source))
     }
 
     async fn commit(&self, text: &str) -> Result<(), CommandError> {

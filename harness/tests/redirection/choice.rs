@@ -4,6 +4,7 @@ use std::path::Path;
 
 use linkerd_harness::redirection::{self, Firewall, Host};
 use linkerd_harness_core::config::Mode;
+use linkerd_harness_core::redirect::State;
 use linkerd_harness_core::redirect::backend::{Backend, Choice, Warning};
 
 use crate::netns::Namespace;
@@ -139,4 +140,52 @@ fn with_what_is_installed() {
             assert!(error.contains("apt-get install nftables"), "{error}");
         }
     });
+}
+
+/// Not a thing that iptables can read.
+const NATIVE: &str = "table ip nat {\n\tchain PREROUTING {\n\t\ttype nat hook prerouting priority -100;\n\t\ttcp dport { 81, 444 } redirect to :8081\n\t}\n}\n";
+
+#[test]
+fn auto_avoids_a_table_that_iptables_cannot_read() {
+    let vm = Namespace::new("vm");
+    vm.run(&["nft", "-f", "-"], NATIVE);
+    let before = vm.run(&["nft", "list", "table", "ip", "nat"], "");
+    assert_eq!(choose(&vm), (Backend::Nftables, None));
+    apply(&vm, Mode::Auto, &mk_plan());
+    assert_eq!(state(&vm, Mode::Auto, &mk_plan()), State::Applied);
+    assert_eq!(
+        cleanup(&vm),
+        ["table inet linkerd_proxy_harness of nftables"]
+    );
+    assert_eq!(vm.run(&["nft", "list", "table", "ip", "nat"], ""), before);
+}
+
+#[test]
+fn rules_in_a_table_that_iptables_cannot_read_any_more_are_withdrawn_and_removed() {
+    let vm = Namespace::new("vm");
+    apply(&vm, Mode::Nft, &mk_plan());
+    let everything = || vm.run(&["nft", "list", "table", "ip", "nat"], "");
+    vm.block_on(async {
+        let (host, _) = Host::open(Mode::Nft, Path::new(RUN_DIR)).await.unwrap();
+        vm.run(&["nft", "-f", "-"], NATIVE);
+        let before = everything();
+        assert_eq!(before.matches("jump PROXY_INIT_").count(), 2, "{before}");
+        for error in [
+            host.look(&mk_plan()).await.map(drop).unwrap_err(),
+            host.apply(&mk_plan()).await.unwrap_err(),
+        ] {
+            let hint = error.hint().unwrap_or_default();
+            assert!(hint.contains("IPTablesMode `nftables`"), "{error}: {hint}");
+        }
+        assert_eq!(everything(), before, "nothing is piled up");
+        host.withdraw().await.unwrap();
+    });
+    let withdrawn = everything();
+    assert!(!withdrawn.contains("jump PROXY_INIT_"), "{withdrawn}");
+    assert!(withdrawn.contains("chain PROXY_INIT_OUTPUT"), "{withdrawn}");
+    assert_eq!(cleanup(&vm), ["IPv4 rules of iptables-nft"]);
+    assert_eq!(cleanup(&vm), [""; 0]);
+    let left = everything();
+    assert!(!left.contains("PROXY_INIT"), "{left}");
+    assert!(left.contains("redirect to :8081"), "{left}");
 }
