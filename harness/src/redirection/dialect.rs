@@ -3,7 +3,8 @@
 //! Wanted and live rules are compared as text, in the words of iptables 1.8.9 and nft 1.0.6. A version with other words for
 //! the same rule would look like drift for ever, repaired every ten seconds. So after the first apply of a plan the driver
 //! looks; when the rules have all their purposes in their places and other words, it applies once more, and what is printed
-//! twice is what this program prints for this plan.
+//! twice is what this program prints for this plan. When it prints something else and all purposes are in place, what was
+//! learned is forgotten, for the program may be another one by now; the next apply, which repairs, learns anew.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -52,14 +53,15 @@ impl Dialect {
         if state == State::Applied {
             return state;
         }
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let learned = known
-            .get(&family)
-            .filter(|known| known.plan == *plan)
-            .and_then(|known| known.print.as_deref());
-        match learned {
-            Some(learned) if print().as_deref() == Some(learned) => State::Applied,
-            _ => state,
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(known) = all.get(&family).filter(|known| known.plan == *plan) else {
+            return state;
+        };
+        let Some(now) = print() else { return state };
+        if known.print.as_ref() == Some(&now) {
+            return State::Applied;
         }
+        all.remove(&family);
+        state
     }
 }

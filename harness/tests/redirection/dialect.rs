@@ -24,8 +24,8 @@ pub(crate) fn a_tool_with_other_words_is_understood(mode: Mode) {
         Mode::Nftables => "s/tcp dport 22 /tcp dport ssh /",
         _ => "s/-p tcp -m comment/-p 6 -m comment/",
     };
-    // Once: as if somebody changed the rules right after we wrote them, and then not again.
-    for steady in ["yes", "once"] {
+    // Upgraded: in our words at first. Once: as if somebody changed the rules right after we wrote them, and then not again.
+    for steady in ["yes", "once", "upgraded"] {
         let vm = Namespace::new("vm");
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join(&program);
@@ -37,13 +37,16 @@ pub(crate) fn a_tool_with_other_words_is_understood(mode: Mode) {
             other=$(printf '%s\\n' \"$out\" | sed '{other_words}')
             if test ! -e {plain} && test \"$other\" != \"$out\"; then
                 out=$other
-                test ${STEADY} = yes || touch {plain}
+                test ${STEADY} != once || touch {plain}
             fi
             printf '%s\\n' \"$out\"\n",
             plain = plain.display(),
         );
         std::fs::write(&file, script).unwrap();
         std::fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
+        if steady == "upgraded" {
+            std::fs::write(&plain, "").unwrap();
+        }
         let exe = std::env::current_exe().unwrap();
         let said = vm.run(
             &[
@@ -71,7 +74,8 @@ pub(crate) fn a_tool_with_other_words_is_understood(mode: Mode) {
 #[ignore = "the child of a_tool_with_other_words_is_understood"]
 fn with_another_tool() {
     let mode = mode_of_child();
-    let steady = std::env::var(STEADY).unwrap() == "yes";
+    let steady = std::env::var(STEADY).unwrap();
+    let plain = std::env::var(PLAIN).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -81,9 +85,17 @@ fn with_another_tool() {
         let state = async |plan| host.look(plan).await.unwrap().state;
         let plan = mk_plan();
         host.apply(&plan).await.unwrap();
-        if !steady {
+        if steady == "upgraded" {
             assert_eq!(state(&plan).await, State::Applied);
-            std::fs::remove_file(std::env::var(PLAIN).unwrap()).unwrap();
+            std::fs::remove_file(&plain).unwrap();
+            assert!(matches!(state(&plan).await, State::Drifted(_)));
+            host.apply(&plan).await.unwrap();
+            assert_eq!(state(&plan).await, State::Applied, "learned anew");
+            return;
+        }
+        if steady == "once" {
+            assert_eq!(state(&plan).await, State::Applied);
+            std::fs::remove_file(plain).unwrap();
             assert!(
                 matches!(state(&plan).await, State::Drifted(_)),
                 "what was seen once is not what the program prints"
