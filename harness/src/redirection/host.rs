@@ -1,11 +1,12 @@
 //! This host's packet filter: the driver of the backend that was chosen, and nothing of ours in any other.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::future::join_all;
 use linkerd_harness_core::config::Mode;
 use linkerd_harness_core::redirect::backend::{self, Backend, Choice, NoBackend, Seen};
-use linkerd_harness_core::redirect::{Family, Look, Plan, RuleCount};
+use linkerd_harness_core::redirect::{Family, Look, Plan, RuleCount, State};
 use tracing::warn;
 
 use super::error::Error;
@@ -19,6 +20,8 @@ pub struct Host {
     backend: Backend,
     driver: Driver,
     run_dir: PathBuf,
+    /// Whether rules of ours may be where the plan wants none: a look sees only those of the plan.
+    leftovers: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -67,6 +70,7 @@ impl Host {
             backend,
             driver,
             run_dir: run_dir.to_owned(),
+            leftovers: AtomicBool::new(true),
         };
         Ok((host, choice))
     }
@@ -86,6 +90,24 @@ impl Host {
             Driver::Iptables(driver) => driver.serves(plan),
             Driver::Nftables(_) => Ok(()),
         }
+    }
+
+    /// Takes out what is ours where the plan wants nothing: in the other backends, and in families that are not in it.
+    async fn remove_others(&self, plan: &Plan) -> Result<(), Error> {
+        self.leftovers.store(true, Ordering::Relaxed);
+        let mut result = match &self.driver {
+            Driver::Iptables(driver) => driver.remove_others(plan).await,
+            Driver::Nftables(_) => Ok(()),
+        };
+        let removed = self
+            .elsewhere()
+            .map(|(backend, family)| cleanup::remove(backend, family, &self.run_dir));
+        // At once, for the time goes into the start of programs. Every part is tried; the first error is told.
+        for removed in join_all(removed).await {
+            result = result.and(removed.map(drop));
+        }
+        self.leftovers.store(result.is_err(), Ordering::Relaxed);
+        result
     }
 
     /// Every place but our own backend where rules of ours can be.
@@ -118,14 +140,7 @@ impl Firewall for Host {
             return Err(error);
         }
         // Only now: until ours are in place, those of another mode redirect.
-        let removed = self
-            .elsewhere()
-            .map(|(backend, family)| cleanup::remove(backend, family, &self.run_dir));
-        // At once, for the time goes into the start of programs.
-        let removed = join_all(removed).await;
-        removed
-            .into_iter()
-            .try_for_each(|removed| removed.map(drop))
+        self.remove_others(plan).await
     }
 
     async fn withdraw(&self) -> Result<bool, Error> {
@@ -144,9 +159,14 @@ impl Firewall for Host {
     }
 
     async fn look(&self, plan: &Plan) -> Result<Look, Error> {
-        match &self.driver {
+        let look = match &self.driver {
             Driver::Iptables(driver) => driver.look(plan).await,
             Driver::Nftables(driver) => driver.look(plan).await,
+        }?;
+        // In place, so nothing is applied: what an earlier run left, or could not be removed then, would stay.
+        if look.state == State::Applied && self.leftovers.load(Ordering::Relaxed) {
+            self.remove_others(plan).await?;
         }
+        Ok(look)
     }
 }

@@ -84,6 +84,19 @@ impl Iptables {
         self.tools(family).ok().filter(|_| ours)
     }
 
+    /// Takes out what is ours in a family that is not in the plan.
+    pub(super) async fn remove_others(&self, plan: &Plan) -> Result<(), Error> {
+        for family in [Family::V4, Family::V6] {
+            if !plan.families().contains(&family) {
+                match self.own_tools(family) {
+                    Some(tools) => tools.remove().await?,
+                    None => cleanup::remove(self.backend, Some(family), &self.run_dir).await?,
+                };
+            }
+        }
+        Ok(())
+    }
+
     async fn write(&self, plan: &Plan, family: Family) -> Result<(), Error> {
         let text = |dump: &str| Some(redirect::iptables::apply(plan, family, dump));
         let changed = self.writer(family)?.change("apply", text).await;
@@ -117,14 +130,6 @@ impl Firewall for Iptables {
                 && let Err(error) = self.learn(plan, *family).await
             {
                 debug!(error = %error.in_full(), "cannot look at the rules that were just applied");
-            }
-        }
-        for family in [Family::V4, Family::V6] {
-            if !plan.families().contains(&family) {
-                match self.own_tools(family) {
-                    Some(tools) => tools.remove().await?,
-                    None => cleanup::remove(self.backend, Some(family), &self.run_dir).await?,
-                };
             }
         }
         Ok(())

@@ -10,9 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use linkerd_harness::redirection::{
-    Heard, Host as Filter, Inputs, Redirection, SWEEP, report, supervise,
+    Firewall, Heard, Host as Filter, Inputs, Redirection, SWEEP, report, supervise,
 };
 use linkerd_harness_core::config::Mode;
+use linkerd_harness_core::redirect::State;
 use nix::sched::{CloneFlags, unshare};
 use serde_json::json;
 use tokio::sync::watch;
@@ -20,7 +21,7 @@ use tokio::time::timeout;
 
 use crate::netns::Namespace;
 use crate::program::{Host, Said, until};
-use crate::setup::{RUN_DIR, mk_plan};
+use crate::setup::{RUN_DIR, apply, is_there, mk_plan, state};
 
 const APPLY: &str = "redirect apply";
 
@@ -181,6 +182,64 @@ fn a_kernel_without_address_translation() {
         "iptables-legacy",
         "do you need to insmod?",
     );
+}
+
+#[test]
+fn a_program_that_cannot_run_is_no_proof_that_nothing_is_there() {
+    for (mode, program, package) in [
+        ("nftables", "nft", "nftables"),
+        ("nft", "iptables-nft-save", "iptables"),
+    ] {
+        let host = Host::with(&json!({ "IPTablesMode": mode }));
+        run(&host, "", APPLY).is(0, "through", "");
+        let before = everything(&host);
+        let text = format!(
+            "{program}: error while loading shared libraries: lib.so.1: cannot open shared object file: No such file or directory"
+        );
+        let broken = says(&text, &format!("says {program} 127 \"$TEXT\""));
+        let said = run(&host, &broken, "redirect remove");
+        let hint = format!("apt-get install --reinstall {package}");
+        refuses(&host, &said, &before, 69, "error while loading", &hint);
+    }
+}
+
+#[test]
+fn leftovers_of_another_mode_are_taken_out_as_soon_as_they_can_be() {
+    let vm = Namespace::new("vm");
+    apply(&vm, Mode::Legacy, &mk_plan());
+    let legacy = vm.run(&["iptables-legacy-save", "-t", "nat"], "");
+    vm.block_on(async {
+        // See below.
+        unshare(CloneFlags::CLONE_NEWNS).unwrap();
+        for mount in ["--make-rprivate /", "-t tmpfs tmpfs /run"] {
+            let mounted = Command::new("mount").args(mount.split(' ')).status();
+            assert!(mounted.unwrap().success());
+        }
+        let lock = std::fs::File::create("/run/xtables.lock").unwrap();
+        lock.lock().unwrap();
+        let (firewall, _) = Filter::open(Mode::Nftables, Path::new(RUN_DIR))
+            .await
+            .unwrap();
+        for error in [
+            firewall.apply(&mk_plan()).await.unwrap_err(),
+            firewall.look(&mk_plan()).await.map(drop).unwrap_err(),
+        ] {
+            let said = error.to_string();
+            assert!(
+                said.contains("remove the IPv4 rules of iptables-legacy"),
+                "{said}"
+            );
+        }
+        drop(lock);
+        let look = firewall.look(&mk_plan()).await.unwrap();
+        assert_eq!(look.state, State::Applied);
+    });
+    assert!(!is_there(&vm, Mode::Legacy), "{}", vm.rules("legacy"));
+    // What was there before we came is found too.
+    vm.run(&["iptables-legacy-restore", "--wait=5"], &legacy);
+    assert!(is_there(&vm, Mode::Legacy));
+    assert_eq!(state(&vm, Mode::Nftables, &mk_plan()), State::Applied);
+    assert!(!is_there(&vm, Mode::Legacy), "{}", vm.rules("legacy"));
 }
 
 #[test]
