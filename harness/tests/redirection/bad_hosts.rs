@@ -204,6 +204,21 @@ fn a_program_that_cannot_run_is_no_proof_that_nothing_is_there() {
 }
 
 #[test]
+fn a_table_that_only_nft_can_read_and_there_is_no_nft() {
+    let host = Host::with(&json!({ "IPTablesMode": "nft" }));
+    run(&host, "", APPLY).is(0, "through", "");
+    let rule = "add rule ip nat PREROUTING tcp dport { 81, 444 } redirect to :8081";
+    host.vm.run(&["nft", "-f", "-"], rule);
+    let before = everything(&host);
+    let said = run(&host, "rm nft", "redirect remove");
+    let error = "nft, which can, is not installed (try: apt-get install nftables)";
+    refuses(&host, &said, &before, 69, error, "");
+    run(&host, "", "redirect remove").is(0, "removed", "");
+    let left = everything(&host);
+    assert!(!left.contains("PROXY_INIT"), "{left}");
+}
+
+#[test]
 fn leftovers_of_another_mode_are_taken_out_as_soon_as_they_can_be() {
     let vm = Namespace::new("vm");
     apply(&vm, Mode::Legacy, &mk_plan());

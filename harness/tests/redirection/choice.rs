@@ -8,7 +8,7 @@ use linkerd_harness_core::redirect::State;
 use linkerd_harness_core::redirect::backend::{Backend, Choice, Warning};
 
 use crate::netns::Namespace;
-use crate::setup::{RUN_DIR, apply, cleanup, mk_plan, state};
+use crate::setup::{RUN_DIR, apply, cleanup, mk_plan, mk_plan_of, mk_redirect, state};
 
 fn choose(vm: &Namespace) -> (Backend, Option<Warning>) {
     let (
@@ -162,30 +162,42 @@ fn auto_avoids_a_table_that_iptables_cannot_read() {
 
 #[test]
 fn rules_in_a_table_that_iptables_cannot_read_any_more_are_withdrawn_and_removed() {
-    let vm = Namespace::new("vm");
-    apply(&vm, Mode::Nft, &mk_plan());
-    let everything = || vm.run(&["nft", "list", "table", "ip", "nat"], "");
-    vm.block_on(async {
-        let (host, _) = Host::open(Mode::Nft, Path::new(RUN_DIR)).await.unwrap();
-        vm.run(&["nft", "-f", "-"], NATIVE);
-        let before = everything();
-        assert_eq!(before.matches("jump PROXY_INIT_").count(), 2, "{before}");
-        for error in [
-            host.look(&mk_plan()).await.map(drop).unwrap_err(),
-            host.apply(&mk_plan()).await.unwrap_err(),
-        ] {
+    for (table, family) in [("ip nat", "IPv4"), ("ip6 nat", "IPv6")] {
+        let vm = Namespace::new("vm");
+        let plan = mk_plan_of(&mk_redirect(true));
+        apply(&vm, Mode::Nft, &plan);
+        let words: Vec<&str> = ["nft", "list", "table"]
+            .into_iter()
+            .chain(table.split(' '))
+            .collect();
+        let rules = || vm.run(&words, "");
+        vm.block_on(async {
+            let (host, _) = Host::open(Mode::Nft, Path::new(RUN_DIR)).await.unwrap();
+            vm.run(&["nft", "-f", "-"], &NATIVE.replace("ip nat", table));
+            let before = rules();
+            assert_eq!(before.matches("jump PROXY_INIT_").count(), 2, "{before}");
+            let error = host.look(&plan).await.map(drop).unwrap_err();
             let hint = error.hint().unwrap_or_default();
             assert!(hint.contains("IPTablesMode `nftables`"), "{error}: {hint}");
-        }
-        assert_eq!(everything(), before, "nothing is piled up");
-        host.withdraw().await.unwrap();
-    });
-    let withdrawn = everything();
-    assert!(!withdrawn.contains("jump PROXY_INIT_"), "{withdrawn}");
-    assert!(withdrawn.contains("chain PROXY_INIT_OUTPUT"), "{withdrawn}");
-    assert_eq!(cleanup(&vm), ["IPv4 rules of iptables-nft"]);
-    assert_eq!(cleanup(&vm), [""; 0]);
-    let left = everything();
-    assert!(!left.contains("PROXY_INIT"), "{left}");
-    assert!(left.contains("redirect to :8081"), "{left}");
+            let error = host.apply(&plan).await.unwrap_err();
+            assert!(error.to_string().contains(family), "{error}");
+            let hint = error.hint().unwrap_or_default();
+            assert!(hint.contains("IPTablesMode `nftables`"), "{error}: {hint}");
+            let after = rules();
+            assert!(
+                after.matches("jump PROXY_INIT_").count() <= 2,
+                "piled up: {after}"
+            );
+            host.withdraw().await.unwrap();
+        });
+        let withdrawn = rules();
+        assert!(!withdrawn.contains("jump PROXY_INIT_"), "{withdrawn}");
+        assert!(withdrawn.contains("chain PROXY_INIT_OUTPUT"), "{withdrawn}");
+        let removed = ["IPv4", "IPv6"].map(|family| format!("{family} rules of iptables-nft"));
+        assert_eq!(cleanup(&vm), removed);
+        assert_eq!(cleanup(&vm), [""; 0]);
+        let left = rules();
+        assert!(!left.contains("PROXY_INIT"), "{left}");
+        assert!(left.contains("redirect to :8081"), "{left}");
+    }
 }
