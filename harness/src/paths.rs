@@ -1,7 +1,7 @@
 //! Where the daemon keeps things, and as whom the proxy runs.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::unistd::{User, geteuid};
 
@@ -36,17 +36,22 @@ impl Paths {
         }
     }
 
-    /// Where root's helper leaves what it found; root's, and beside the directory that is the daemon's.
+    /// [`answers`].
     pub fn answers(&self) -> PathBuf {
-        let mut path = self.runtime.clone().into_os_string();
-        path.push("-proof");
-        path.into()
+        answers(&self.runtime)
     }
 
     /// The last assignment.
     pub fn assignment(&self) -> PathBuf {
         self.state.join("assignment.json")
     }
+}
+
+/// Where root leaves what the daemon shall believe: root's own directory, beside the one that is the daemon's.
+pub fn answers(runtime: &Path) -> PathBuf {
+    let mut path = runtime.as_os_str().to_owned();
+    path.push("-proof");
+    path.into()
 }
 
 /// The uid of the proxy: configured, else that of the package's user, else our own unless we are root.

@@ -45,7 +45,7 @@ pub fn command(config: &Config, paths: &Paths, requested: bool) -> Told {
         // The daemon's directory came or went, which starts the unit too.
         return Told::default();
     }
-    let rails = redirection::rails::at_start(config, &paths.runtime);
+    let rails = redirection::rails::at_start(config, &paths.answers());
     let plan = interception::plan(config, user_id, &rails);
     let wish = asked.as_ref().map_or_else(Wish::default, Request::wish);
     let edited = asked

@@ -16,11 +16,11 @@ const MARKER: &str = "failure-policy-closed";
 /// What systemd tells `ExecStopPost=` of a service that was stopped (systemd.exec(5), `$SERVICE_RESULT`).
 const STOPPED: &str = "success";
 
-/// Leaves a word on the policy for [`keeps_rules`].
-pub(super) fn mark(run_dir: &Path, policy: FailurePolicy) -> io::Result<()> {
+/// Leaves a word on the policy for [`keeps_rules`], in root's directory.
+pub(super) fn mark(answers: &Path, policy: FailurePolicy) -> io::Result<()> {
     match policy {
-        FailurePolicy::Closed => run_file::write(run_dir, MARKER, ""),
-        FailurePolicy::Open => match std::fs::remove_file(run_dir.join(MARKER)) {
+        FailurePolicy::Closed => run_file::write(answers, MARKER, ""),
+        FailurePolicy::Open => match std::fs::remove_file(answers.join(MARKER)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         },
@@ -29,8 +29,9 @@ pub(super) fn mark(run_dir: &Path, policy: FailurePolicy) -> io::Result<()> {
 
 /// Whether a cleanup after a daemon that ended with this result leaves the rules where they are. By hand there is no
 /// result, and everything goes.
-pub fn keeps_rules(run_dir: &Path, service_result: Option<&str>) -> bool {
-    service_result.is_some_and(|result| result != STOPPED) && run_dir.join(MARKER).exists()
+pub fn keeps_rules(answers: &Path, service_result: Option<&str>) -> bool {
+    service_result.is_some_and(|result| result != STOPPED)
+        && run_file::read_trusted(answers, MARKER).is_some()
 }
 
 /// Redirects, as root, before there is a daemon: in one step over what an earlier one left.

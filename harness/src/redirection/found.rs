@@ -1,6 +1,7 @@
 //! What only root can find out about this host, and leaves for the daemon.
 
 use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::Path;
 
@@ -8,10 +9,9 @@ use linkerd_harness_core::names::HostPort;
 use linkerd_harness_core::redirect::{GuardRail, SshdFound};
 use serde::{Deserialize, Serialize};
 
-use super::processes::{self, Process};
-use super::{proc_net, run_file, spire, ssh_sessions, sshd};
+use super::{proc_net, processes, run_file, spire, ssh_sessions, sshd};
 
-/// In the run directory.
+/// In root's directory: what is exempt, the daemon's user, which is the proxy's too, may not say.
 const FILE: &str = "guard-rails.json";
 
 /// Where the daemon writes to have root look again: the unit `linkerd-proxy-harness-rails.path` waits for it.
@@ -31,9 +31,9 @@ pub(super) struct Found {
 /// What anybody can see of what root looks into: when there is more of it, another look may find more.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Seen {
-    /// TCP sockets that root listens with; those of an SSH server are among them.
-    listeners: BTreeSet<u64>,
-    /// The socket that the SPIRE agent listens with.
+    /// TCP sockets that root listens with, as one number however many they are; those of an SSH server are among them.
+    listeners: u64,
+    /// The socket that somebody listens with where the SPIRE agent would. A hint only.
     agent: Option<u64>,
 }
 
@@ -44,12 +44,21 @@ impl Found {
     pub(super) async fn look(api: &Path) -> io::Result<Self> {
         // First, so that what comes while we look leads to another look.
         let seen = Seen::now(api);
-        let sockets = proc_net::sockets()?;
-        let processes: Vec<Process> = processes::all();
-        let spire = spire::find(api, &sockets, &processes).await;
-        let mut rails = ssh_sessions::find(&sockets, &processes);
+        let unit = spire::unit().await;
+        let path = api.to_owned();
+        // Files of other users' processes may be slow to read.
+        let scan = move || {
+            let sockets = proc_net::sockets()?;
+            let processes = processes::all();
+            let spire = spire::find(&path, &unit, &sockets, &processes);
+            let sessions = ssh_sessions::find(&sockets, &processes);
+            let ports = sshd::listening_ports(&sockets, &processes);
+            io::Result::Ok((spire, sessions, ports))
+        };
+        let scanned = tokio::task::spawn_blocking(scan).await;
+        let (spire, mut rails, ports) = scanned.map_err(io::Error::other)??;
         rails.extend(spire.peers.into_iter().map(GuardRail::SpireServer));
-        let ports = sshd::find(&sockets, &processes).await;
+        let ports = sshd::with_configured(ports).await;
         rails.extend(
             ports
                 .into_iter()
@@ -62,34 +71,49 @@ impl Found {
         })
     }
 
-    /// Leaves it for the daemon.
-    pub(super) fn leave(&self, run_dir: &Path) -> io::Result<()> {
-        run_file::write(run_dir, FILE, &serde_json::to_string(self)?)
+    /// Leaves it for the daemon, in root's directory.
+    pub(super) fn leave(&self, answers: &Path) -> io::Result<()> {
+        run_file::write(answers, FILE, &serde_json::to_string(self)?)
     }
 
-    /// What root left. Where that is nothing, or nothing that makes sense, port 22 is assumed.
-    pub(super) fn left(run_dir: &Path) -> Self {
-        let text = run_file::read(&run_dir.join(FILE)).ok();
-        let mut found: Self = text
-            .and_then(|(text, _)| serde_json::from_str(&text).ok())
-            .unwrap_or_default();
-        if !found
-            .rails
-            .iter()
-            .any(|rail| matches!(rail, GuardRail::Sshd { .. }))
-        {
-            found.rails.insert(GuardRail::Sshd {
+    /// What root left; nothing where it left nothing.
+    ///
+    /// # Errors
+    /// There is something, and it is not root's or makes no sense.
+    pub(super) fn read(answers: &Path) -> io::Result<Self> {
+        let found = match run_file::read(&answers.join(FILE)) {
+            Ok((text, owner)) if run_file::trusts(owner) => serde_json::from_str(&text)?,
+            Ok((_, owner)) => {
+                return Err(io::Error::other(format!("it belongs to user {owner}")));
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::default(),
+            Err(error) => return Err(error),
+        };
+        Ok(found.with_some_sshd())
+    }
+
+    /// The same; nothing too where it makes no sense.
+    pub(super) fn left(answers: &Path) -> Self {
+        Self::read(answers).unwrap_or_else(|_| Self::default().with_some_sshd())
+    }
+
+    /// Where there is no SSH server, port 22 is assumed.
+    fn with_some_sshd(mut self) -> Self {
+        let is_sshd = |rail: &GuardRail| matches!(rail, GuardRail::Sshd { .. });
+        if !self.rails.iter().any(is_sshd) {
+            self.rails.insert(GuardRail::Sshd {
                 port: sshd::USUAL_PORT,
                 found: SshdFound::Assumed,
             });
         }
-        found
+        self
     }
 
     /// Whether another look may find more though nothing new is to be seen: an agent that does not reach its server opens
     /// no socket.
     pub(super) fn lacks_spire(&self) -> bool {
-        self.spire_server.is_none() && self.seen.agent.is_none()
+        let is_spire = |rail: &GuardRail| matches!(rail, GuardRail::SpireServer(_));
+        self.spire_server.is_none() && !self.rails.iter().any(is_spire)
     }
 }
 
@@ -101,16 +125,18 @@ impl Seen {
         let of_root = proc_net::listeners()
             .into_iter()
             .filter(|socket| socket.uid == 0);
+        let of_root: BTreeSet<u64> = of_root.map(|socket| socket.inode).collect();
+        let mut listeners = DefaultHasher::new();
+        of_root.hash(&mut listeners);
         Self {
-            listeners: of_root.map(|socket| socket.inode).collect(),
+            listeners: listeners.finish(),
             agent: proc_net::unix_listener(api),
         }
     }
 
-    /// Whether there is something that was not there before.
+    /// Whether there is something that was not there before, or a listener less.
     pub(super) fn is_news_since(&self, before: &Self) -> bool {
-        !self.listeners.is_subset(&before.listeners)
-            || self.agent.is_some() && self.agent != before.agent
+        self.listeners != before.listeners || self.agent.is_some() && self.agent != before.agent
     }
 }
 
@@ -137,7 +163,7 @@ mod tests {
             ]),
             spire_server: Some("spire.example:8081".parse().unwrap()),
             seen: Seen {
-                listeners: BTreeSet::from([1, 2]),
+                listeners: 12,
                 agent: Some(3),
             },
         };
@@ -153,26 +179,43 @@ mod tests {
             found: SshdFound::Assumed,
         }]);
         assert_eq!(Found::left(dir.path()).rails, assumed);
+        assert_eq!(Found::read(dir.path()).unwrap().rails, assumed);
         std::fs::write(dir.path().join(FILE), "22 listening\n").unwrap();
         assert_eq!(Found::left(dir.path()).rails, assumed);
+        assert!(Found::read(dir.path()).is_err(), "the earlier ones hold");
     }
 
     #[test]
-    fn what_is_new_is_news_and_what_is_gone_is_not() {
-        let seen = |listeners: &[u64], agent| Seen {
-            listeners: listeners.iter().copied().collect(),
-            agent,
-        };
-        let before = seen(&[1, 2], Some(9));
+    fn what_changes_is_news_and_an_agent_that_is_gone_is_not() {
+        let seen = |listeners, agent| Seen { listeners, agent };
+        let before = seen(1, Some(9));
         for (now, news) in [
-            (seen(&[1, 2], Some(9)), false),
-            (seen(&[1], Some(9)), false),
-            (seen(&[], None), false),
-            (seen(&[1, 3], Some(9)), true),
-            (seen(&[1, 2], Some(10)), true),
+            (seen(1, Some(9)), false),
+            (seen(1, None), false),
+            (seen(2, Some(9)), true),
+            (seen(1, Some(10)), true),
         ] {
             assert_eq!(now.is_news_since(&before), news, "{now:?}");
         }
+    }
+
+    #[test]
+    fn the_most_that_root_may_find_is_read_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let sshd = (1..=1024).map(|port| GuardRail::Sshd {
+            port,
+            found: SshdFound::SocketUnit,
+        });
+        let session = |last: u32| GuardRail::SshSession {
+            peer: std::net::Ipv6Addr::from(u128::MAX - u128::from(last)).into(),
+            port: 65535,
+        };
+        let found = Found {
+            rails: sshd.chain((0..256).map(session)).collect(),
+            ..Found::default()
+        };
+        found.leave(dir.path()).unwrap();
+        assert_eq!(Found::read(dir.path()).unwrap(), found);
     }
 
     #[tokio::test]

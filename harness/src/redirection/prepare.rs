@@ -1,15 +1,21 @@
 //! What needs root before the daemon starts: `ExecStartPre=+`.
 
 use std::path::Path;
+use std::time::Duration;
 
 use linkerd_harness_core::config::{FailurePolicy, Redirect};
 use linkerd_harness_core::redirect::Family;
 use linkerd_harness_core::redirect::backend::{Backend, Choice};
+use tokio::time::timeout;
 
 use super::found::Found;
 use super::host::Host;
 use super::tools::Tools;
 use super::{Removed, cleanup, closed, legacy, lock, modules};
+use crate::paths;
+
+/// For the look into other processes: the unit must not run into its `TimeoutStartSec=`, whatever they do.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What was done and found.
 #[derive(Debug)]
@@ -30,9 +36,10 @@ pub struct Prepared {
 /// lacks.
 pub async fn prepare(redirect: &Redirect, api: &Path, run_dir: &Path, group: u32) -> Prepared {
     let mut problems = Vec::new();
-    let cannot_write = |error| format!("cannot write into `{}`: {error}", run_dir.display());
+    let answers = paths::answers(run_dir);
+    let cannot_write = |error| format!("cannot write into `{}`: {error}", answers.display());
     problems.extend(
-        closed::mark(run_dir, redirect.failure_policy)
+        closed::mark(&answers, redirect.failure_policy)
             .err()
             .map(cannot_write),
     );
@@ -88,13 +95,20 @@ pub(super) async fn find_out(
 /// The part that is done again while the daemon runs: finds the guard rails and leaves them for it. Answers what could not
 /// be done.
 pub async fn look(api: &Path, run_dir: &Path) -> Option<String> {
-    let left = match Found::look(api).await {
-        Ok(found) => found.leave(run_dir),
-        Err(error) => return Some(format!("cannot read the list of TCP sockets: {error}")),
+    let answers = paths::answers(run_dir);
+    let left = match timeout(PATIENCE, Found::look(api)).await {
+        Ok(Ok(found)) => found.leave(&answers),
+        Ok(Err(error)) => return Some(format!("cannot look at the host's sockets: {error}")),
+        Err(_) => {
+            return Some(format!(
+                "gave up looking for sshd and SPIRE after {} s; what was found before holds",
+                PATIENCE.as_secs()
+            ));
+        }
     };
     let error = left.err()?;
     Some(format!(
         "cannot write into `{}`: {error}",
-        run_dir.display()
+        answers.display()
     ))
 }

@@ -27,27 +27,32 @@ const TICK: Duration = Duration::from_secs(5);
 /// How often root looks while there is no trace of a SPIRE agent.
 const LOOK_FOR_SPIRE: Duration = Duration::from_secs(30);
 
+/// How often root is asked for the same.
+const ASK_AGAIN: Duration = Duration::from_secs(60);
+
 /// What the guard rails are made of.
 #[derive(Debug)]
 pub struct Inputs {
     /// The host's configuration: the controller, the Workload API.
     pub config: Arc<Config>,
     /// Where root leaves what it finds.
+    pub answers: PathBuf,
+    /// Where root is asked to look again.
     pub run_dir: PathBuf,
     /// The session with autoregistration.
     pub registration: watch::Receiver<registration::State>,
 }
 
 /// The guard rails that are known without asking anybody, to begin with. Needs no root.
-pub fn at_start(config: &Config, run_dir: &Path) -> BTreeSet<GuardRail> {
-    known(config, &Found::left(run_dir))
+pub fn at_start(config: &Config, answers: &Path) -> BTreeSet<GuardRail> {
+    known(config, &Found::left(answers))
         .filter(|rail| !rail.is_on_this_host())
         .collect()
 }
 
 /// The guard rails as they are now. A name that has no address in time is left out.
-pub(super) async fn now(config: &Config, run_dir: &Path) -> BTreeSet<GuardRail> {
-    let found = Found::left(run_dir);
+pub(super) async fn now(config: &Config, answers: &Path) -> BTreeSet<GuardRail> {
+    let found = Found::left(answers);
     let (answers, _) = names::look_up(names(config, &found), Duration::ZERO).await;
     let resolved = answers.into_iter().flatten();
     known(config, &found)
@@ -58,8 +63,8 @@ pub(super) async fn now(config: &Config, run_dir: &Path) -> BTreeSet<GuardRail> 
 
 /// Keeps them true for as long as somebody watches.
 pub async fn supervise(mut inputs: Inputs, rails: watch::Sender<BTreeSet<GuardRail>>) {
-    let mut found = Found::left(&inputs.run_dir);
-    // Of this process only: what root finds nothing in is asked for once.
+    let mut found = Found::left(&inputs.answers);
+    let mut makes_sense = true;
     let mut asked = found.seen.clone();
     let mut last_asked = Instant::now();
     let mut addresses = Addresses::default();
@@ -77,17 +82,27 @@ pub async fn supervise(mut inputs: Inputs, rails: watch::Sender<BTreeSet<GuardRa
         publish(&rails, next);
         tokio::select! {
             _ = tick.tick() => {
-                let left = Found::left(&inputs.run_dir);
+                let left = match Found::read(&inputs.answers) {
+                    Ok(left) => {
+                        makes_sense = true;
+                        left
+                    }
+                    Err(error) => {
+                        if std::mem::take(&mut makes_sense) {
+                            warn!(%error, "cannot read what root found; what it found before holds");
+                        }
+                        found.clone()
+                    }
+                };
                 if left.spire_server != found.spire_server {
                     answers.set(look_up(&left, Duration::ZERO));
-                }
-                if left.seen != found.seen {
-                    asked = left.seen.clone();
                 }
                 found = left;
                 let now = Seen::now(&inputs.config.identity.spire_socket);
                 let overdue = found.lacks_spire() && last_asked.elapsed() >= LOOK_FOR_SPIRE;
-                if overdue || now.is_news_since(&asked) {
+                // Root may not have looked: nobody waits for the file, or the look failed.
+                let unanswered = now.is_news_since(&asked) || last_asked.elapsed() >= ASK_AGAIN;
+                if overdue || now.is_news_since(&found.seen) && unanswered {
                     last_asked = Instant::now();
                     if let Err(error) = found::ask_for_another_look(&inputs.run_dir) {
                         warn!(%error, "cannot ask for another look at sshd and SPIRE");

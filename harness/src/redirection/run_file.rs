@@ -8,7 +8,7 @@ use nix::fcntl::OFlag;
 use nix::unistd::geteuid;
 
 /// Longest file that we take.
-const LIMIT: u64 = 64 * 1024;
+const LIMIT: u64 = 1024 * 1024;
 
 /// Writes a file as a whole, readable by all.
 ///
@@ -38,7 +38,12 @@ pub(crate) fn write(run_dir: &Path, name: &str, text: &str) -> io::Result<()> {
 /// Reads a file that root or we ourselves wrote; `None` for any other, and for what is no file.
 pub(crate) fn read_trusted(run_dir: &Path, name: &str) -> Option<String> {
     let (text, owner) = read(&run_dir.join(name)).ok()?;
-    (owner == 0 || owner == geteuid().as_raw()).then_some(text)
+    trusts(owner).then_some(text)
+}
+
+/// Whether a file of this user's says what root says.
+pub(crate) fn trusts(owner: u32) -> bool {
+    owner == 0 || owner == geteuid().as_raw()
 }
 
 /// Reads one, and whose it is. Root reads what the daemon's user may have planted: no link is followed, no writer waited for.

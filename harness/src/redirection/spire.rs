@@ -3,21 +3,30 @@
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use linkerd_harness_core::host::spire_agent::CommandLine;
 use linkerd_harness_core::names::HostPort;
+use nix::fcntl::OFlag;
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
+use nix::unistd::User;
+use socket2::{Domain, SockAddr, Type};
 
 use super::exec;
-use super::proc_net::{self, Socket, SocketState};
+use super::proc_net::{Socket, SocketState};
 use super::processes::Process;
 
-/// The agent in `/proc/<pid>/comm`.
+/// The agent's program.
 const AGENT: &str = "spire-agent";
 
 /// More than this is no configuration.
 const CONFIG_MAX: u64 = 1 << 20;
+
+/// An agent has one server, at a few addresses.
+const PEERS_MAX: usize = 16;
 
 /// What the agents of this host tell.
 #[derive(Debug, Default)]
@@ -28,51 +37,96 @@ pub(super) struct Spire {
     pub(super) peers: BTreeSet<SocketAddr>,
 }
 
-/// Finds the agent, as root: the process that listens on the Workload API's socket. Where none does, root's processes of
-/// its name; not others', who could have any address taken out of the mesh. An agent has no socket before it has reached
-/// its server, which a closed host does not let it, and may not even run: then what systemd would start counts.
-pub(super) async fn find(api: &Path, sockets: &[Socket], processes: &[Process]) -> Spire {
-    let listener = proc_net::unix_listener(api);
-    let holds = |process: &&Process| listener.is_some_and(|inode| process.sockets.contains(&inode));
-    let mut agents: Vec<&Process> = processes.iter().filter(holds).collect();
-    if agents.is_empty() {
-        let named = |process: &&Process| {
-            process.uid == 0 && process.name == AGENT && process.shares_our_network()
+/// What systemd would start as the agent, whether it runs or not.
+#[derive(Debug, Default)]
+pub(super) struct Unit {
+    /// Whom it runs as.
+    user: u32,
+    command: Option<(CommandLine, PathBuf)>,
+}
+
+/// Asks systemd for `spire-agent.service`.
+pub(super) async fn unit() -> Unit {
+    let properties = "--property=ExecStart,WorkingDirectory,User";
+    let args = ["show", properties, "spire-agent.service"];
+    let Some(systemctl) = exec::find("systemctl") else {
+        return Unit::default();
+    };
+    let shown = exec::run(&systemctl, &args, "").await;
+    shown.map_or_else(|_| Unit::default(), |shown| Unit::parse(&shown))
+}
+
+impl Unit {
+    /// `ExecStart={ path=/bin/a ; argv[]=/bin/a run -config b ; ignore_errors=no ; … }`. A word with a space in it is two.
+    fn parse(shown: &str) -> Self {
+        let value = |key| shown.lines().find_map(|line: &str| line.strip_prefix(key));
+        let command = || {
+            let (_, arguments) = value("ExecStart=")?.split_once("argv[]=")?;
+            let (arguments, _) = arguments.split_once(" ;")?;
+            let words: Vec<&str> = arguments.split(' ').collect();
+            // `!` before a directory that may be missing.
+            let directory = value("WorkingDirectory=").unwrap_or_default();
+            let directory = Path::new("/").join(directory.trim_start_matches('!'));
+            Some((CommandLine::parse(words.join("\0").as_bytes()), directory))
         };
-        agents = processes.iter().filter(named).collect();
+        let user = value("User=").unwrap_or_default();
+        let named = || Some(User::from_name(user).ok()??.uid.as_raw());
+        Self {
+            // Root where nobody is named, or nobody of that name is here.
+            user: user.parse().ok().or_else(named).unwrap_or(0),
+            command: command(),
+        }
     }
+
+    fn server(&self) -> Option<HostPort> {
+        let (command_line, directory) = self.command.as_ref()?;
+        command_line.server(&read(&directory.join(command_line.config())))
+    }
+}
+
+/// Finds the agent, as root: the process that listens on the Workload API's socket, when it is root's or of the unit's
+/// user. Where none does, root's processes of its program; not others', who could have any address taken out of the mesh.
+/// An agent has no socket before it has reached its server, which a closed host does not let it, and may not even run:
+/// then what systemd would start counts.
+pub(super) fn find(api: &Path, unit: &Unit, sockets: &[Socket], processes: &[Process]) -> Spire {
+    let listener = listener(api, unit.user);
+    let named = |process: &&Process| {
+        process.is_roots() && process.runs(&[AGENT]) && process.shares_our_network()
+    };
+    let agents: Vec<&Process> = match &listener {
+        Some(process) => vec![process],
+        None => processes.iter().filter(named).collect(),
+    };
     let mut found = Spire::default();
     for agent in agents {
         let command_line = CommandLine::parse(&agent.file("cmdline"));
         let config = read(&agent.path(command_line.config()));
         found.server = found.server.or_else(|| command_line.server(&config));
-        found.peers.extend(peers(sockets, &agent.sockets));
+        let room = PEERS_MAX.saturating_sub(found.peers.len());
+        found
+            .peers
+            .extend(peers(sockets, &agent.sockets()).take(room));
     }
     if found.server.is_none() {
-        found.server = of_unit().await;
+        found.server = unit.server();
     }
     found
 }
 
-/// The server of the unit `spire-agent.service`, whether it runs or not.
-async fn of_unit() -> Option<HostPort> {
-    let properties = ["--property=ExecStart", "--property=WorkingDirectory"];
-    let args = ["show", properties[0], properties[1], "spire-agent.service"];
-    let shown = exec::run(&exec::find("systemctl")?, &args, "").await.ok()?;
-    let (command_line, directory) = unit(&shown)?;
-    command_line.server(&read(&directory.join(command_line.config())))
-}
-
-/// `ExecStart={ path=/bin/a ; argv[]=/bin/a run -config b ; ignore_errors=no ; … }`. A word with a space in it is two.
-fn unit(shown: &str) -> Option<(CommandLine, PathBuf)> {
-    let value = |key| shown.lines().find_map(|line: &str| line.strip_prefix(key));
-    let (_, arguments) = value("ExecStart=")?.split_once("argv[]=")?;
-    let (arguments, _) = arguments.split_once(" ;")?;
-    let words: Vec<&str> = arguments.split(' ').collect();
-    // `!` before a directory that may be missing.
-    let directory = value("WorkingDirectory=").unwrap_or_default();
-    let directory = Path::new("/").join(directory.trim_start_matches('!'));
-    Some((CommandLine::parse(words.join("\0").as_bytes()), directory))
+/// Who listens at this path, as the kernel says to whom connects: a name in its list of sockets could be made up. Root
+/// and the agent's own user are believed.
+fn listener(api: &Path, user: u32) -> Option<Process> {
+    let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None).ok()?;
+    // Who does not accept shall not make us wait.
+    socket.set_nonblocking(true).ok()?;
+    socket.connect(&SockAddr::unix(api).ok()?).ok()?;
+    let peer = getsockopt(&socket, PeerCredentials).ok()?;
+    let uid = peer.uid();
+    let process = Process::of_pid(peer.pid().try_into().ok()?)?;
+    // And the process of that number is still the one that listened.
+    (uid == 0 || uid == user)
+        .then_some(process)
+        .filter(|process| process.is_of(uid))
 }
 
 fn peers<'a>(sockets: &'a [Socket], held: &'a BTreeSet<u64>) -> impl Iterator<Item = SocketAddr> {
@@ -91,15 +145,23 @@ fn peers<'a>(sockets: &'a [Socket], held: &'a BTreeSet<u64>) -> impl Iterator<It
     sockets.iter().filter(outward).map(|socket| socket.remote)
 }
 
-/// The text of a file that another process named: only a real file, without waiting for it, and no more than is sane.
+/// The text of a file that another process named: only a regular file is opened, since to open a device may do something,
+/// and no more is read than is sane.
 fn read(path: &Path) -> String {
-    let opened = std::fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(nix::fcntl::OFlag::O_NONBLOCK.bits())
-        .open(path);
+    let opened = |path: &Path, flags: OFlag| {
+        std::fs::OpenOptions::new()
+            .read(true)
+            .custom_flags(flags.bits())
+            .open(path)
+    };
     let mut text = String::new();
-    if let Ok(file) = opened
-        && file.metadata().is_ok_and(|metadata| metadata.is_file())
+    // What was looked at is then what is opened.
+    if let Ok(named) = opened(path, OFlag::O_PATH)
+        && named.metadata().is_ok_and(|metadata| metadata.is_file())
+        && let Ok(file) = opened(
+            Path::new(&format!("/proc/self/fd/{}", named.as_raw_fd())),
+            OFlag::O_NONBLOCK | OFlag::O_NOCTTY,
+        )
         && file.take(CONFIG_MAX).read_to_string(&mut text).is_err()
     {
         text.clear();
@@ -151,12 +213,15 @@ mod tests {
     #[test]
     fn an_agent_that_does_not_run_is_known_by_its_unit() {
         let shown = "ExecStart={ path=/opt/spire/bin/spire-agent ; argv[]=/opt/spire/bin/spire-agent run -config conf/a.conf ; ignore_errors=no ; start_time=[n/a] ; pid=0 }\nWorkingDirectory=/opt/spire\n";
-        let (command_line, directory) = unit(shown).unwrap();
+        let (command_line, directory) = Unit::parse(shown).command.unwrap();
         assert_eq!(
             directory.join(command_line.config()),
             Path::new("/opt/spire/conf/a.conf")
         );
-        assert_eq!(unit("ExecStart=\nWorkingDirectory=\n"), None);
+        let none = Unit::parse("ExecStart=\nWorkingDirectory=\nUser=\n");
+        assert!(none.command.is_none() && none.user == 0);
+        assert_eq!(Unit::parse("User=4242\n").user, 4242);
+        assert_eq!(Unit::parse("User=root\n").user, 0);
     }
 
     #[test]
@@ -170,5 +235,18 @@ mod tests {
         let file = dir.path().join("file");
         std::fs::write(&file, "server_address").unwrap();
         assert_eq!(read(&file), "server_address");
+    }
+
+    #[test]
+    fn who_listens_is_what_the_kernel_says() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("api.sock");
+        let us = nix::unistd::geteuid().as_raw();
+        assert!(listener(&path, us).is_none());
+        let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        assert!(listener(&path, us).unwrap().is_of(us));
+        if us != 0 {
+            assert!(listener(&path, 0).is_none(), "of another user");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The SSH sessions that are open now, of whatever server: found by the variable that each gives its shells.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
+use std::net::SocketAddr;
 
 use linkerd_harness_core::host::ssh_connection::SshConnection;
 use linkerd_harness_core::redirect::GuardRail;
@@ -8,33 +9,44 @@ use linkerd_harness_core::redirect::GuardRail;
 use super::proc_net::{Socket, SocketState};
 use super::processes::Process;
 
+/// More operators than this are not at one host.
+const SESSIONS_MAX: usize = 256;
+
 /// Finds them, as root. The variable says which two ends; the session counts while the kernel has that connection open in
-/// a process of root, as SSH servers hold it. Without this a user could name any peer of this host's workloads, and take
-/// it out of the mesh.
+/// a process that root started, as SSH servers hold it. Without this a user could name any peer of this host's workloads,
+/// and take it out of the mesh.
 ///
 /// A session of a server in a network namespace of its own is not seen: its packets only pass through this host.
 pub(super) fn find(sockets: &[Socket], processes: &[Process]) -> BTreeSet<GuardRail> {
     let of_root: BTreeSet<u64> = processes
         .iter()
-        .filter(|process| process.uid == 0)
-        .flat_map(|process| process.sockets.iter().copied())
+        .filter(|process| process.is_roots())
+        .flat_map(Process::sockets)
         .collect();
+    let open = open(sockets, &of_root);
     let sessions = processes
         .iter()
         .filter_map(|process| SshConnection::of_environ(&process.file("environ")));
-    sessions
-        .filter_map(|session| rail(session, sockets, &of_root))
+    let rails: BTreeSet<GuardRail> = sessions
+        .filter_map(|session| rail(session, &open))
+        .collect();
+    rails.into_iter().take(SESSIONS_MAX).collect()
+}
+
+/// The ends, ours and theirs, of the connections that root has open.
+fn open(sockets: &[Socket], of_root: &BTreeSet<u64>) -> HashSet<(SocketAddr, SocketAddr)> {
+    sockets
+        .iter()
+        .filter(|socket| {
+            socket.state == SocketState::Established && of_root.contains(&socket.inode)
+        })
+        .map(|socket| (socket.local, socket.remote))
         .collect()
 }
 
-fn rail(session: SshConnection, sockets: &[Socket], of_root: &BTreeSet<u64>) -> Option<GuardRail> {
-    let open = |socket: &Socket| {
-        socket.state == SocketState::Established
-            && socket.remote == session.client
-            && socket.local == session.server
-            && of_root.contains(&socket.inode)
-    };
-    sockets.iter().any(open).then_some(GuardRail::SshSession {
+fn rail(session: SshConnection, open: &HashSet<(SocketAddr, SocketAddr)>) -> Option<GuardRail> {
+    let is_open = open.contains(&(session.server, session.client));
+    is_open.then_some(GuardRail::SshSession {
         peer: session.client.ip(),
         port: session.server.port(),
     })
@@ -58,7 +70,7 @@ mod tests {
             inode: 7,
         };
         let found = |socket: Socket, of_root: u64| {
-            rail(session, &[socket], &BTreeSet::from([of_root])).is_some()
+            rail(session, &open(&[socket], &BTreeSet::from([of_root]))).is_some()
         };
         assert!(found(socket, 7));
         assert!(!found(socket, 8), "of another user");

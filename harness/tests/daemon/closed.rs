@@ -45,6 +45,7 @@ impl Host {
             net.peer.serve(port, "peer");
         }
         let dir = mk_dir();
+        std::fs::create_dir(dir.path().join("run")).unwrap();
         mk_systemctl(dir.path(), "running");
         let host = Self {
             net,
@@ -84,7 +85,15 @@ impl Host {
     /// A program of root that listens, in place when this returns.
     fn server(&self, name: &str, port: u16) {
         let port = port.to_string();
-        self.start(Command::new("perl").args(["-e", SERVER, name, &port]));
+        // It is known by the name of its program's file.
+        let program = self.path(name);
+        if !program.exists() {
+            let perl = std::env::split_paths(&std::env::var_os("PATH").unwrap())
+                .map(|directory| directory.join("perl"))
+                .find(|file| file.is_file());
+            std::fs::copy(perl.unwrap(), &program).unwrap();
+        }
+        self.start(Command::new(program).args(["-e", SERVER, name, &port]));
         let hex = format!(":{:04X} 00000000:0000 0A", port.parse::<u16>().unwrap());
         let table = || std::fs::read_to_string("/proc/thread-self/net/tcp").unwrap();
         until(&format!("{name} listens"), || {
@@ -138,7 +147,7 @@ impl Host {
         );
         command.env("PATH", path);
         command.env("STATE_DIRECTORY", self.dir.path());
-        command.env("RUNTIME_DIRECTORY", self.dir.path());
+        command.env("RUNTIME_DIRECTORY", self.path("run"));
         command.env_remove("SERVICE_RESULT");
         command
     }
@@ -394,7 +403,7 @@ fn what_comes_later_is_found_by_roots_next_look() {
     let host = Host::new();
     host.prepare();
     let daemon = host.run();
-    let asked = host.path("look-again");
+    let asked = host.path("run/look-again");
     // The daemon is root in this test, so its own port is news too.
     until("root is asked to look", || asked.exists());
     host.harness(&["prepare", "--only-guard-rails"]);

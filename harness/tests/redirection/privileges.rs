@@ -24,7 +24,7 @@ pub(crate) fn the_daemon_needs_two_capabilities_and_no_root(mode: Mode) {
     let prepared = vm.block_on(redirection::prepare(
         &redirect,
         Path::new("/nonexistent"),
-        run_dir.path(),
+        &run_dir.path().join("run"),
         PROXY,
     ));
     assert_eq!(prepared.problems, [""; 0]);
@@ -126,7 +126,7 @@ fn rules_of_the_legacy_filter_are_seen_without_root() {
     let prepared = vm.block_on(redirection::prepare(
         &redirect,
         nowhere,
-        run_dir.path(),
+        &run_dir.path().join("run"),
         PROXY,
     ));
     assert_eq!(prepared.problems, [""; 0]);
@@ -142,7 +142,7 @@ fn rules_of_the_legacy_filter_are_seen_without_root() {
             "--exact",
             "--ignored",
         ])
-        .env(LEFT_IN, run_dir.path())
+        .env(LEFT_IN, run_dir.path().join("run"))
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);

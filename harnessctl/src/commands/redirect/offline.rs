@@ -90,8 +90,10 @@ struct Left {
 
 fn left_by_root() -> Left {
     let directory = std::env::var_os("RUNTIME_DIRECTORY");
-    let directory = directory.map_or_else(|| "/run/linkerd-proxy-harness".into(), PathBuf::from);
-    let bytes = file::read(&directory.join("guard-rails.json"));
+    // Root's directory, beside the daemon's.
+    let mut directory = directory.unwrap_or_else(|| "/run/linkerd-proxy-harness".into());
+    directory.push("-proof");
+    let bytes = file::read(&PathBuf::from(directory).join("guard-rails.json"));
     let bytes = bytes.ok().flatten().unwrap_or_default();
     let mut left: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
     let mut take = |key: &str| {
