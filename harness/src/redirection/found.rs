@@ -228,4 +228,20 @@ mod tests {
                 .any(|rail| matches!(rail, GuardRail::Sshd { .. }))
         );
     }
+
+    #[test]
+    fn what_another_user_left_is_not_believed() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let found = Found {
+            spire_server: Some("spire.example:8081".parse().unwrap()),
+            ..Found::default()
+        };
+        found.leave(dir.path()).unwrap();
+        std::os::unix::fs::chown(dir.path().join(FILE), Some(42_424), None).unwrap();
+        assert!(Found::read(dir.path()).is_err());
+        assert_eq!(Found::left(dir.path()).spire_server, None);
+    }
 }

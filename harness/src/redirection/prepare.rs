@@ -95,14 +95,18 @@ pub(super) async fn find_out(
 /// The part that is done again while the daemon runs: finds the guard rails and leaves them for it. Answers what could not
 /// be done.
 pub async fn look(api: &Path, run_dir: &Path) -> Option<String> {
+    look_for(PATIENCE, api, run_dir).await
+}
+
+async fn look_for(patience: Duration, api: &Path, run_dir: &Path) -> Option<String> {
     let answers = paths::answers(run_dir);
-    let left = match timeout(PATIENCE, Found::look(api)).await {
+    let left = match timeout(patience, Found::look(api)).await {
         Ok(Ok(found)) => found.leave(&answers),
         Ok(Err(error)) => return Some(format!("cannot look at the host's sockets: {error}")),
         Err(_) => {
             return Some(format!(
                 "gave up looking for sshd and SPIRE after {} s; what was found before holds",
-                PATIENCE.as_secs()
+                patience.as_secs()
             ));
         }
     };
@@ -111,4 +115,27 @@ pub async fn look(api: &Path, run_dir: &Path) -> Option<String> {
         "cannot write into `{}`: {error}",
         answers.display()
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_look_that_takes_too_long_leaves_what_was_found_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = dir.path().join("run");
+        let (api, answers) = (dir.path().join("api.sock"), paths::answers(&run));
+        let before = Found {
+            spire_server: Some("spire.example:8081".parse().unwrap()),
+            ..Found::left(&answers)
+        };
+        before.leave(&answers).unwrap();
+        let problem = look_for(Duration::ZERO, &api, &run).await.unwrap();
+        assert!(problem.contains("gave up"), "{problem}");
+        assert_eq!(Found::read(&answers).unwrap(), before);
+        assert_eq!(look(&api, &run).await, None);
+        assert_ne!(Found::read(&answers).unwrap(), before);
+        assert!(!run.exists(), "nothing lies with the daemon's user");
+    }
 }

@@ -249,4 +249,42 @@ mod tests {
             assert!(listener(&path, 0).is_none(), "of another user");
         }
     }
+
+    #[test]
+    fn who_does_not_accept_does_not_make_root_wait() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("api.sock");
+        let us = nix::unistd::geteuid().as_raw();
+        let server = socket2::Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        server.bind(&SockAddr::unix(&path).unwrap()).unwrap();
+        server.listen(0).unwrap();
+        let _waits = std::os::unix::net::UnixStream::connect(&path).unwrap();
+        assert!(listener(&path, us).is_none());
+    }
+
+    #[test]
+    fn a_planted_socket_of_another_user_is_not_the_agent() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let all = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+        std::fs::set_permissions(dir.path(), all).unwrap();
+        let path = dir.path().join("api.sock");
+        let code = "use IO::Socket::UNIX; my $l = IO::Socket::UNIX->new(Local => $ARGV[0], Listen => 9) or die; $| = 1; print \"ready\\n\"; sleep 3600";
+        let mut planted = std::process::Command::new("setpriv")
+            .args(["--reuid", "42424", "--clear-groups", "perl", "-e", code])
+            .arg(&path)
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut ready = [0; 1];
+        let told = planted.stdout.take().unwrap().read_exact(&mut ready);
+        let (as_root, as_the_unit) = (listener(&path, 0), listener(&path, 42_424));
+        planted.kill().unwrap();
+        planted.wait().unwrap();
+        told.unwrap();
+        assert!(as_root.is_none());
+        assert!(as_the_unit.is_some());
+    }
 }
