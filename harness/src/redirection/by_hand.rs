@@ -92,17 +92,20 @@ pub async fn apply(
     let hold = match confirm {
         Some(after) => {
             let id = pending::begin(holds)?;
-            remarks.extend(keeper::start(&id, after, run_dir).await?);
+            match keeper::start(&id, after, run_dir).await {
+                Ok(said) => remarks.extend(said),
+                Err(error) => {
+                    pending::undo(holds, &id, before.as_ref())?;
+                    return Err(error);
+                }
+            }
             Some(id)
         }
         None => None,
     };
     if let Err(error) = bring_in(&firewall, &plan, run_dir).await {
         if let Some(id) = &hold {
-            pending::settle(holds, id)?;
-        }
-        if let Some(before) = &before {
-            pending::wait_for(holds, before)?;
+            pending::undo(holds, id, before.as_ref())?;
         }
         return Err(error);
     }

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::{Child, Stdio};
 
-use crate::program::{Host, until};
+use crate::program::{Host, PROGRAM, Said, until};
 use crate::setup::PROXY;
 
 /// Long enough that no test sees its end.
@@ -184,6 +184,44 @@ fn a_second_hold_takes_the_place_of_the_first() {
     assert!(host.redirects());
     host.run("redirect confirm").is(0, "confirmed", "");
     until("clean", || files(&host).is_empty());
+    assert!(host.redirects());
+}
+
+#[test]
+fn a_second_hold_that_nobody_would_take_back_leaves_the_first() {
+    let host = Host::new();
+    // Removed while it runs, the program cannot be started again to take the rules back.
+    let copy = host.dir.path().join("program");
+    let words = host.words(FOR_EVER);
+    let once = format!(
+        "exec 3<{0}; rm {0}; exec /proc/self/fd/3 \"$@\"",
+        copy.display()
+    );
+    let mut command = vec!["bash".to_owned(), "-c".to_owned(), once, "bash".to_owned()];
+    command.extend_from_slice(&words[1..]);
+    let failing = || {
+        let mut command = host.command(&command);
+        std::fs::copy(PROGRAM, &copy).unwrap();
+        let said = Said::from(command.output().unwrap());
+        said.is(
+            71,
+            "",
+            "cannot start what takes the rules back, so nothing was changed",
+        );
+    };
+    failing();
+    assert!(!host.redirects());
+    host.run("redirect confirm")
+        .is(1, "", "error: nothing waits to be confirmed");
+    host.run(FOR_EVER).is(0, "redirected", "");
+    let first = std::fs::read_to_string(host.dir.path().join("run-redirect/redirect-pending"));
+    failing();
+    let waits = std::fs::read_to_string(host.dir.path().join("run-redirect/redirect-pending"));
+    assert_eq!(waits.unwrap(), first.unwrap());
+    host.run("redirect confirm").is(0, "confirmed", "");
+    until("clean", || {
+        !files(&host).iter().any(|name| name.contains("watched"))
+    });
     assert!(host.redirects());
 }
 

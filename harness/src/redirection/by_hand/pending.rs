@@ -54,8 +54,21 @@ pub(super) fn begin(place: &Path) -> Result<Id, Error> {
     Ok(id)
 }
 
+/// Lets wait what waited before this one, which comes to nothing. It is settled, in case somebody takes it back yet.
+pub(super) fn undo(place: &Path, id: &Id, before: Option<&Id>) -> Result<(), Error> {
+    let settled = settle(place, id);
+    match before {
+        Some(before) => wait_for(place, before)?,
+        None => remove(place, PENDING).map_err(|source| Error::File {
+            path: place.join(PENDING),
+            source,
+        })?,
+    }
+    settled
+}
+
 /// Lets this one wait, in place of any other.
-pub(super) fn wait_for(place: &Path, id: &Id) -> Result<(), Error> {
+fn wait_for(place: &Path, id: &Id) -> Result<(), Error> {
     write(place, PENDING, &format!("pending {id}\n"))
 }
 
@@ -117,11 +130,15 @@ pub(super) fn forget(place: &Path, id: &Id) -> io::Result<()> {
     if current(place).as_ref() == Some(id) {
         names.push(PENDING.to_owned());
     }
-    let gone = |name: String| match std::fs::remove_file(place.join(name)) {
+    let gone = |name: String| remove(place, &name);
+    names.into_iter().map(gone).fold(Ok(()), io::Result::and)
+}
+
+fn remove(place: &Path, name: &str) -> io::Result<()> {
+    match std::fs::remove_file(place.join(name)) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
         _ => Ok(()),
-    };
-    names.into_iter().map(gone).fold(Ok(()), io::Result::and)
+    }
 }
 
 fn write(place: &Path, name: &str, text: &str) -> Result<(), Error> {
