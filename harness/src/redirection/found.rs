@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn the_most_that_root_may_find_is_read_whole() {
         let dir = tempfile::tempdir().unwrap();
-        let sshd = (1..=1024).map(|port| GuardRail::Sshd {
+        let sshd = (1..=4096).map(|port| GuardRail::Sshd {
             port,
             found: SshdFound::SocketUnit,
         });

@@ -157,3 +157,54 @@ fn publish(rails: &watch::Sender<BTreeSet<GuardRail>>, next: BTreeSet<GuardRail>
         changed
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::sleep;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn root_is_asked_until_it_looks_and_what_it_found_holds() {
+        let dir = tempfile::tempdir().unwrap();
+        let (answers, asked) = (dir.path().join("answers"), dir.path().join("look-again"));
+        let config = serde_json::json!({
+            "WorkloadGroup": { "Name": "a", "Namespace": "b" },
+            "Control": { "Address": "192.0.2.1:8081", "ServerId": "controller.example" },
+            "Identity": { "SpireSocketAddress": dir.path().join("api.sock") },
+        });
+        let config = Arc::new(Config::parse(&config.to_string()).unwrap());
+        let server = GuardRail::SpireServer("192.0.2.2:8081".parse().unwrap());
+        let mut found = Found::left(&answers);
+        found.rails.insert(server.clone());
+        found.leave(&answers).unwrap();
+
+        // Something new to find, which nobody looks at.
+        let api = config.identity.spire_socket.clone();
+        let _agent = std::os::unix::net::UnixListener::bind(&api).unwrap();
+        let (_session, registration) = watch::channel(registration::State {
+            phase: registration::Phase::WaitingForIdentity,
+            confirmed: None,
+            peer: None,
+        });
+        let (rails, held) = watch::channel(BTreeSet::new());
+        let inputs = Inputs {
+            config,
+            answers: answers.clone(),
+            run_dir: dir.path().to_owned(),
+            registration,
+        };
+        tokio::spawn(supervise(inputs, rails));
+        for time in ["first", "second", "third"] {
+            sleep(ASK_AGAIN + 2 * TICK).await;
+            std::fs::remove_file(&asked).expect(time);
+        }
+        std::fs::write(answers.join("guard-rails.json"), "{").unwrap();
+        sleep(3 * TICK).await;
+        assert!(held.borrow().contains(&server), "{held:?}");
+        found.rails.remove(&server);
+        found.leave(&answers).unwrap();
+        sleep(3 * TICK).await;
+        assert!(!held.borrow().contains(&server), "{held:?}");
+    }
+}

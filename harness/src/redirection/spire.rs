@@ -231,6 +231,7 @@ mod tests {
         nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
         assert_eq!(read(&pipe), "");
         assert_eq!(read(dir.path()), "");
+        assert_eq!(read(Path::new("/dev/zero")), "");
         assert_eq!(read(&dir.path().join("missing")), "");
         let file = dir.path().join("file");
         std::fs::write(&file, "server_address").unwrap();
