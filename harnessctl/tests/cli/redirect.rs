@@ -51,13 +51,19 @@ fn mk_host() -> Host {
     ]);
     assert_eq!(set.code, 0, "{}", set.stderr);
     let found = r#"{"rails":[{"sshd":{"port":2222,"found":"listening"}}]}"#;
-    std::fs::write(host.directory.path().join("guard-rails.json"), found).unwrap();
+    std::fs::create_dir(host.directory.path().join("run-proof")).unwrap();
+    std::fs::write(left_by_root(&host), found).unwrap();
     host
+}
+
+/// Root's file, in its own directory beside the daemon's.
+fn left_by_root(host: &Host) -> std::path::PathBuf {
+    host.directory.path().join("run-proof/guard-rails.json")
 }
 
 fn command(host: &Host, arguments: &[&str]) -> Command {
     let mut command = host.command(arguments);
-    command.env("RUNTIME_DIRECTORY", host.directory.path());
+    command.env("RUNTIME_DIRECTORY", host.directory.path().join("run"));
     command
 }
 
@@ -111,7 +117,7 @@ fn without_daemon_and_root_the_text_is_computed_and_what_is_unknown_is_said() {
 #[test]
 fn without_what_root_left_the_usual_port_is_assumed_and_said() {
     let host = mk_host();
-    std::fs::write(host.directory.path().join("guard-rails.json"), "nonsense").unwrap();
+    std::fs::write(left_by_root(&host), "nonsense").unwrap();
     let shown = result(command(&host, &["redirect", "show"]).output().unwrap());
     assert!(
         shown
@@ -133,7 +139,7 @@ fn the_spire_server_that_root_found_is_exempt_as_the_daemon_would_have_it() {
     let show = |server: &str| {
         let left =
             format!(r#"{{"rails":[{{"control-plane":"127.0.0.1:1"}}],"spire_server":"{server}"}}"#);
-        std::fs::write(host.directory.path().join("guard-rails.json"), left).unwrap();
+        std::fs::write(left_by_root(&host), left).unwrap();
         result(command(&host, &["redirect", "show"]).output().unwrap())
     };
     let by_address = show("10.77.0.9:8081");
@@ -295,7 +301,7 @@ impl Namespace {
         outer
             .args(["netns", "exec", &self.0, PROGRAM])
             .args(inner.get_args());
-        outer.env("RUNTIME_DIRECTORY", host.directory.path());
+        outer.env("RUNTIME_DIRECTORY", host.directory.path().join("run"));
         result(outer.output().unwrap())
     }
 
