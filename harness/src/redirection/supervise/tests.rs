@@ -2,6 +2,7 @@ mod heard;
 
 use std::sync::Mutex;
 
+use linkerd_harness_core::config::FailurePolicy;
 use linkerd_harness_core::redirect::backend::NoBackend;
 use linkerd_harness_core::redirect::netlink::{Transaction, Writer};
 use linkerd_harness_core::redirect::{Look, State};
@@ -165,6 +166,10 @@ fn start_with(host: FakeHost, sweep: Duration) -> Running {
 }
 
 fn mk_plan(uid: u32) -> Arc<Plan> {
+    mk_plan_under(FailurePolicy::Open, uid)
+}
+
+fn mk_plan_under(failure_policy: FailurePolicy, uid: u32) -> Arc<Plan> {
     let redirect = linkerd_harness_core::config::Redirect {
         inbound_ports: vec![],
         inbound_ignore: vec![],
@@ -173,7 +178,7 @@ fn mk_plan(uid: u32) -> Arc<Plan> {
         subnets_redirect: vec![],
         ipv6: false,
         mode: linkerd_harness_core::config::Mode::Auto,
-        failure_policy: linkerd_harness_core::config::FailurePolicy::Open,
+        failure_policy,
     };
     let ports = linkerd_harness_core::redirect::ProxyPorts {
         inbound: 4143,

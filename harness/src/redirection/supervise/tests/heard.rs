@@ -209,3 +209,20 @@ async fn going_back_to_a_plan_after_another_one_failed_is_no_repair() {
     assert!(running.host.peek(|host| host.rules.is_some()));
     assert_eq!(running.state(), (Phase::Applied, 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn under_closed_nothing_passes_around_the_proxy_for_long() {
+    let mut running = start_hearing().await;
+    let held = mk_plan_under(FailurePolicy::Closed, 1);
+    running.plans.send_replace(Some(held));
+    sleep(Duration::from_secs(1)).await;
+    running.host.peek(|host| {
+        host.undone = 1000;
+        host.undo("firewalld", 123);
+    });
+    reason(&mut running.reports, "Contested").await;
+    let begun = running.host.peek(|host| host.applied);
+    sleep(Duration::from_secs(100)).await;
+    let repairs = running.host.peek(|host| host.applied) - begun;
+    assert!((95..=100).contains(&repairs), "{repairs} in 100 s");
+}
