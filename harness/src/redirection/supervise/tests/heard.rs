@@ -73,7 +73,7 @@ async fn a_writer_that_fights_back_is_named_and_repairs_are_far_apart() {
     let mut running = start_hearing().await;
     let applied = |host: &FakeHost| host.peek(|host| host.applied);
     running.host.peek(|host| {
-        host.undone = 20;
+        host.undone = 1000;
         host.undo("firewalld", 123);
     });
     let report = reason(&mut running.reports, "Contested").await;
