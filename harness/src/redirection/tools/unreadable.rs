@@ -16,10 +16,12 @@ pub(super) fn table(family: Family) -> &'static str {
 /// The text after which nothing is redirected any more; `listing` is the table with handles (`nft -a list table`). `None`
 /// when no rule leads into a chain of ours.
 pub(super) fn withdrawal(table: &str, listing: &str) -> Option<String> {
-    let lines: Vec<String> = jumps(listing)
-        .map(|(chain, handle)| format!("delete rule {table} {chain} handle {handle}\n"))
-        .collect();
-    (!lines.is_empty()).then(|| lines.concat())
+    let mut text = String::new();
+    text.extend(
+        jumps(listing)
+            .map(|(chain, handle)| format!("delete rule {table} {chain} handle {handle}\n")),
+    );
+    (!text.is_empty()).then_some(text)
 }
 
 /// The text that takes everything of ours out. `None` when nothing of ours is there.
