@@ -11,8 +11,9 @@ use super::exec;
 use super::proc_net::{Socket, SocketState};
 use super::processes::Process;
 
-/// The programs of SSH servers. The sessions of OpenSSH 9.8 and later run another.
-const SERVERS: [&str; 2] = ["sshd", "dropbear"];
+/// The programs of SSH servers; the third is dropbear where it is one program with its tools. The sessions of OpenSSH 9.8
+/// and later run another.
+const SERVERS: [&str; 3] = ["sshd", "dropbear", "dropbearmulti"];
 
 /// Where a host without any trace of an SSH server would have one.
 pub(super) const USUAL_PORT: u16 = 22;
