@@ -24,7 +24,7 @@ pub(crate) const SSH_PORTS: Target = Target {
     },
     seeds: || {
         vec![
-            b"Listen=0.0.0.0:22 (Stream)\nListen=[::]:2222 (Stream)\nListen=/run/ssh (Stream)\n"
+            b"Listen=0.0.0.0:22 (Stream)\nListen=[::]:2222 (Stream)\nListen=/run/ssh (Stream)\nActiveState=active\nUnitFileState=disabled\n"
                 .into(),
             b"port 22\nport 2200\naddressfamily any\nlistenaddress [::]:22\n".into(),
         ]
@@ -89,7 +89,7 @@ fn run_file() -> Vec<u8> {
         },
         GuardRail::SpireServer(([192, 0, 2, 1], 8081).into()),
     ];
-    let seen = serde_json::json!({"listeners": [7], "agent": 8});
+    let seen = serde_json::json!({"listeners": 7, "agent": 8});
     let found = serde_json::json!({"rails": rails, "spire_server": "a.example:8081", "seen": seen});
     found.to_string().into()
 }
