@@ -23,5 +23,6 @@ pub mod registry;
 pub mod report;
 pub mod settled;
 pub mod standalone;
+pub mod store;
 pub mod tls;
 pub mod view;
