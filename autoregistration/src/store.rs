@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -80,7 +81,7 @@ pub enum Desired {
     /// To be there.
     Present {
         /// Like this.
-        spec: Box<Spec>,
+        spec: Arc<Spec>,
         /// With this readiness.
         ready: Ready,
     },
