@@ -15,11 +15,11 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tracing::{debug, warn};
 
 use crate::metrics::Metrics;
-use crate::registry::objects::Objects;
+use crate::registry::task::Command;
 
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// For a connection and all its requests, also when its client does not read.
@@ -42,8 +42,10 @@ autoregistration, standalone
 /// What the admin port answers from.
 #[derive(Clone, Debug)]
 pub struct Admin {
-    /// The state.
-    pub objects: watch::Receiver<Arc<Objects>>,
+    /// Where the state is asked for.
+    pub registry: mpsc::Sender<Command>,
+    /// Whether we take VMs.
+    pub ready: watch::Receiver<bool>,
     /// Counters.
     pub metrics: Metrics,
     /// The wall clock at our start, to which the state's times are relative.
@@ -79,8 +81,11 @@ impl Admin {
 
     async fn connection(self, stream: TcpStream) {
         let service = service_fn(|request: Request<Incoming>| {
-            let response = self.answer(request.method(), request.uri().path());
-            std::future::ready(Ok::<_, Infallible>(response))
+            let admin = self.clone();
+            async move {
+                let response = admin.answer(request.method(), request.uri().path()).await;
+                Ok::<_, Infallible>(response)
+            }
         });
         let served = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
@@ -92,34 +97,61 @@ impl Admin {
         }
     }
 
-    fn answer(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
+    async fn answer(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
         if !matches!(*method, Method::GET | Method::HEAD) {
             return text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n".to_owned());
         }
-        let objects = Arc::clone(&self.objects.borrow());
         match path {
             "/" => text(StatusCode::OK, INDEX.to_owned()),
             "/live" => text(StatusCode::OK, "live\n".to_owned()),
-            // This port opens only after the manifests were loaded and the other ports were bound.
-            "/ready" => text(StatusCode::OK, "ready\n".to_owned()),
-            "/hosts" => text(StatusCode::OK, hosts::text(&objects.view)),
-            "/metrics" => match self.metrics.text(&objects) {
-                Ok(metrics) => typed(
-                    StatusCode::OK,
-                    "application/openmetrics-text; version=1.0.0; charset=utf-8",
-                    metrics,
-                ),
-                Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
-            },
-            path => match kubernetes::list(path, &objects, self.started) {
-                Some(list) => typed(StatusCode::OK, "application/json", format!("{list:#}\n")),
-                None => text(
-                    StatusCode::NOT_FOUND,
-                    format!("not here; there are:\n\n{INDEX}"),
-                ),
-            },
+            // This port opens only after all is loaded and the other ports are bound.
+            "/ready" if *self.ready.borrow() => text(StatusCode::OK, "ready\n".to_owned()),
+            "/ready" => text(StatusCode::SERVICE_UNAVAILABLE, "going down\n".to_owned()),
+            "/metrics" => self.metrics().await,
+            path => self.objects(path).await,
         }
     }
+
+    async fn metrics(&self) -> Response<Full<Bytes>> {
+        let Some(totals) = self.ask(|reply| Command::Totals { reply }).await else {
+            return going_down();
+        };
+        match self.metrics.text(&totals) {
+            Ok(metrics) => typed(
+                StatusCode::OK,
+                "application/openmetrics-text; version=1.0.0; charset=utf-8",
+                metrics,
+            ),
+            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+        }
+    }
+
+    async fn objects(&self, path: &str) -> Response<Full<Bytes>> {
+        if path != "/hosts" && !kubernetes::has(path) {
+            return text(
+                StatusCode::NOT_FOUND,
+                format!("not here; there are:\n\n{INDEX}"),
+            );
+        }
+        let Some(objects) = self.ask(|reply| Command::Objects { reply }).await else {
+            return going_down();
+        };
+        match kubernetes::list(path, &objects, self.started) {
+            Some(list) => typed(StatusCode::OK, "application/json", format!("{list:#}\n")),
+            None => text(StatusCode::OK, hosts::text(&objects.view)),
+        }
+    }
+
+    /// What the registry answers; `None` when it has ended.
+    async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        self.registry.send(question(reply)).await.ok()?;
+        answer.await.ok()
+    }
+}
+
+fn going_down() -> Response<Full<Bytes>> {
+    text(StatusCode::SERVICE_UNAVAILABLE, "going down\n".to_owned())
 }
 
 fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {

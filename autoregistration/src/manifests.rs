@@ -41,6 +41,12 @@ pub struct Group {
     pub namespace: String,
     /// Name, at most 54 characters.
     pub name: String,
+    /// uid; computed where the manifest has none.
+    pub uid: String,
+    /// Generation of its content; 1 where nobody counts.
+    pub generation: i64,
+    /// Whether it is being deleted, so that nobody can join it any more.
+    pub deleting: bool,
     /// Labels of its workloads.
     pub labels: BTreeMap<String, String>,
     /// Annotations of its workloads.

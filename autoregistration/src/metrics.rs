@@ -8,7 +8,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::registry::objects::Objects;
+use crate::registry::objects::Totals;
 
 /// The metrics of the process; clones count together.
 #[derive(Clone, Debug)]
@@ -131,16 +131,20 @@ impl Metrics {
     }
 
     /// The text of `/metrics` with gauges of this moment.
-    pub fn text(&self, objects: &Objects) -> Result<String, std::fmt::Error> {
+    pub fn text(&self, totals: &Totals) -> Result<String, std::fmt::Error> {
         let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         let session = |stage| self.sessions.get_or_create(&Stage { stage }).clone();
-        session("joined").set(count(objects.sessions_joined));
-        session("waiting").set(count(objects.sessions_waiting));
-        let ready = objects.view.members.values().filter(|m| m.ready).count();
-        let member = |ready| self.members.get_or_create(&Ready { ready }).clone();
-        member("true").set(count(ready));
-        member("false").set(count(objects.view.members.len() - ready));
-        self.restored.set(i64::from(objects.view.restored));
+        session("joined").set(count(totals.sessions_joined));
+        session("waiting").set(count(totals.sessions_waiting));
+        for (ready, number) in ["true", "false", "unknown"]
+            .into_iter()
+            .zip(totals.workloads)
+        {
+            self.members
+                .get_or_create(&Ready { ready })
+                .set(count(number));
+        }
+        self.restored.set(i64::from(totals.restored));
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
         Ok(text)

@@ -36,6 +36,12 @@ pub enum Reason {
     GroupFull,
     /// There is no such group.
     GroupNotFound,
+    /// The group is being deleted.
+    GroupTerminating,
+    /// The API server does not answer.
+    ApiUnavailable,
+    /// The API server refuses the workload.
+    ApiRefused,
     /// A field of `Hello` is not usable.
     InvalidHello,
     /// `Hello` did not come, or not first.
@@ -135,6 +141,9 @@ impl Reason {
             Self::IdentityNotAllowed => "IDENTITY_NOT_ALLOWED",
             Self::GroupFull => "GROUP_FULL",
             Self::GroupNotFound => "GROUP_NOT_FOUND",
+            Self::GroupTerminating => "GROUP_TERMINATING",
+            Self::ApiUnavailable => "API_UNAVAILABLE",
+            Self::ApiRefused => "API_REFUSED",
             Self::InvalidHello => "INVALID_HELLO",
             Self::NoHello => "NO_HELLO",
             Self::AddressInUse => "ADDRESS_IN_USE",

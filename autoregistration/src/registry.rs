@@ -1,7 +1,8 @@
 //! Who is registered: a state machine without I/O or clock. Events and the time go in, what to tell whom comes out; what
 //! the mesh looks like is computed from its state.
 //!
-//! Owned by [`task`], which gives it the time and carries out its effects. Rules: section 3.5 of the protocol's design
+//! Owned by [`task`], which gives it the time and carries out its effects. What is to be kept of a workload it wishes of
+//! a [store](crate::store), whose news are events like any other. Rules: section 3.5 of the protocol's design
 //! ("Identity, names, takeover"): a workload outlives its stream, a VM keeps its name, a clone never takes the place of
 //! a VM that lives, and nothing is removed while it is ready.
 
@@ -14,15 +15,20 @@ pub mod task;
 mod access;
 mod admission;
 mod assignment;
+mod census;
+mod claims;
 mod groups;
+mod news;
 mod obstacles;
 mod session;
 mod sweep;
 #[cfg(test)]
 mod tests;
 mod workload;
+mod workloads;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,10 +39,13 @@ use crate::cluster_ip::ClusterIpsOf;
 use crate::identity::SpiffeId;
 use crate::manifests::Manifests;
 use crate::refusal::{Reason, Refusal};
+use crate::store::{Key, News, Wish};
 pub use admission::Verdict;
+pub use census::Census;
+pub use claims::{Claim, Claimed};
 use hello::Hello;
 use session::{Session, Stage};
-use workload::Workload;
+use workloads::Workloads;
 
 /// Between two heartbeats of a harness.
 pub const HEARTBEAT: Duration = Duration::from_secs(30);
@@ -48,8 +57,6 @@ pub const DISCONNECT_GRACE: Duration = Duration::from_secs(45);
 pub const WORKLOAD_TTL: Duration = Duration::from_secs(15 * 60);
 /// How long an old stream has to show that its VM lives when another claims to be it.
 pub const CHALLENGE: Duration = Duration::from_secs(5);
-/// Between "not ready" and removal, so that those who send to it stop first.
-pub const LEAVE_VIEW: Duration = Duration::from_secs(1);
 /// First retries of a lost stream spread over this; small, because a standalone mesh is.
 pub const RECONNECT_WINDOW: Duration = Duration::from_secs(2);
 /// Heartbeats with this bit are questions of ours, which a harness answers with the same number; without it they are
@@ -78,8 +85,31 @@ pub struct Mesh {
     pub service_network: Ipv4Net,
     /// How long after a start nobody is called unknown.
     pub restore_window: Duration,
+    /// Which addresses of a VM others are told of.
+    pub families: Families,
+    /// Who may join a group that does not say.
+    pub default_access: DefaultAccess,
     /// Who we are, for people.
     pub controller: String,
+}
+
+/// Which addresses of a VM others are told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Families {
+    /// All.
+    All,
+    /// The first IPv4 one, else the first. Linkerd's destination controller takes addresses of two families for one
+    /// another.
+    One,
+}
+
+/// Who may join a group that does not say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum DefaultAccess {
+    /// Every VM of the trust domain.
+    TrustDomain,
+    /// Nobody.
+    Deny,
 }
 
 /// What happens.
@@ -110,6 +140,26 @@ pub enum Event {
     Manifests(Arc<Manifests>),
     /// The trust anchors are these.
     Anchors(Arc<str>),
+    /// The store tells something.
+    News(News),
+    /// What the other replicas say of a claim that was an effect.
+    Claimed {
+        /// Whose claim it was.
+        stream: StreamId,
+        /// What they say.
+        claimed: Claimed,
+    },
+    /// Another replica has a VM on a stream of its own and asks for it.
+    Asked {
+        /// To tell this question from others.
+        ask: AskId,
+        /// What it has.
+        claim: Claim,
+    },
+    /// Whether it is for us to say that VMs are lost.
+    Leading(bool),
+    /// Who has a session on another replica.
+    Census(Census),
     /// It is time to look at what is due.
     Tick,
     /// We are going down.
@@ -125,18 +175,49 @@ pub enum Effect {
     End(StreamId, Option<Refusal>),
     /// Count how a `Hello` ended: `ASSIGNED`, `PENDING`, or the reason of its refusal.
     Count(&'static str),
+    /// Ask the store for this.
+    Wish(Wish),
+    /// Ask the other replicas whether one of them has this VM.
+    Claim(StreamId, Claim),
+    /// Answer another replica.
+    Answer(AskId, Claimed),
+}
+
+/// A question of another replica, numbered by the shell.
+pub type AskId = u64;
+
+/// How many of us there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replicas {
+    /// One, which knows of every session and decides alone.
+    One,
+    /// Several. Others may have the session of a VM that we have none of.
+    Several,
 }
 
 /// Everything that is registered.
 #[derive(Debug)]
 pub struct Registry {
     mesh: Mesh,
+    replicas: Replicas,
+    leading: bool,
     manifests: Arc<Manifests>,
     anchors: Arc<str>,
     cluster_ips: ClusterIpsOf,
-    workloads: BTreeMap<(String, String), Workload>,
+    workloads: Workloads,
     sessions: BTreeMap<StreamId, Session>,
+    /// Streams whose place others ask for.
+    challenged: BTreeSet<StreamId>,
+    /// Questions of other replicas that wait for the answer of a stream of ours.
+    asked: BTreeMap<AskId, claims::Asked>,
+    /// Workloads that have not yet been told of the newest manifests and anchors.
+    rollout: VecDeque<Key>,
+    /// When the next of them are.
+    batch_at: Duration,
     restored: bool,
+    /// Nothing is due before this.
+    due: Option<Duration>,
+    changed: bool,
     now: Duration,
     effects: Vec<Effect>,
 }
@@ -152,23 +233,45 @@ impl Mesh {
             domain = self.identity_trust_domain
         )
     }
+
+    /// Those of a VM's addresses that others are told of.
+    pub fn advertised(&self, ips: &[IpAddr]) -> Vec<IpAddr> {
+        let first = || ips.iter().find(|ip| ip.is_ipv4()).or_else(|| ips.first());
+        match self.families {
+            Families::All => ips.to_vec(),
+            Families::One => first().into_iter().copied().collect(),
+        }
+    }
 }
 
 // === impl Registry ===
 
 impl Registry {
     /// Begins empty. Nobody is called unknown before the restore window has passed.
-    pub fn new(mesh: Mesh, manifests: Arc<Manifests>, anchors: Arc<str>) -> Self {
+    pub fn new(
+        mesh: Mesh,
+        replicas: Replicas,
+        manifests: Arc<Manifests>,
+        anchors: Arc<str>,
+    ) -> Self {
         let cluster_ips =
             crate::cluster_ip::assign(&manifests.services, mesh.service_network, &BTreeMap::new());
         Self {
             restored: mesh.restore_window.is_zero(),
+            due: Some(mesh.restore_window),
             mesh,
+            replicas,
+            leading: replicas == Replicas::One,
             manifests,
             anchors,
             cluster_ips,
-            workloads: BTreeMap::new(),
+            workloads: Workloads::default(),
             sessions: BTreeMap::new(),
+            challenged: BTreeSet::new(),
+            asked: BTreeMap::new(),
+            rollout: VecDeque::new(),
+            batch_at: Duration::ZERO,
+            changed: true,
             now: Duration::ZERO,
             effects: Vec::new(),
         }
@@ -189,12 +292,32 @@ impl Registry {
             Event::Manifests(manifests) => self.set_manifests(manifests),
             Event::Anchors(anchors) => {
                 self.anchors = anchors;
-                self.push_assignments();
+                self.roll_out_to_all();
             }
+            Event::News(news) => self.take_news(news),
+            Event::Claimed { stream, claimed } => self.take_claimed(stream, claimed),
+            Event::Asked { ask, claim } => self.take_claim(ask, &claim),
+            Event::Leading(leading) => self.set_leading(leading),
+            Event::Census(census) => self.take_census(&census),
             Event::Tick => {}
             Event::Shutdown => self.shut_down(),
         }
         std::mem::take(&mut self.effects)
+    }
+
+    /// Whether the mesh has changed since this was last asked.
+    pub fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// When something is due next.
+    pub fn next_due(&self) -> Option<Duration> {
+        self.due
+    }
+
+    /// Something is due then, perhaps before all else.
+    fn due_at(&mut self, at: impl Into<Option<Duration>>) {
+        self.due = self.due.into_iter().chain(at.into()).min();
     }
 
     fn send(&mut self, stream: StreamId, message: Kind) {
@@ -206,6 +329,30 @@ impl Registry {
         if self.sessions.contains_key(&stream) {
             self.effects.push(Effect::End(stream, refusal));
             self.close(stream);
+        }
+    }
+
+    /// Wishes of the store what is wanted of this workload now. After each change of one.
+    fn settle(&mut self, key: &Key) {
+        self.changed = true;
+        let Some(workload) = self.workloads.get_mut(key) else {
+            return;
+        };
+        let desired = workload.desired();
+        if desired.is_none()
+            && matches!(
+                workload.duty,
+                workload::Duty::LastWord | workload::Duty::Mark
+            )
+        {
+            workload.duty = workload::Duty::None;
+        }
+        if workload.wished != desired {
+            workload.wished.clone_from(&desired);
+            self.effects.push(Effect::Wish(Wish {
+                key: key.clone(),
+                desired,
+            }));
         }
     }
 

@@ -16,8 +16,9 @@ use crate::args::Args;
 use crate::manifests::watch as manifests;
 use crate::metrics::Metrics;
 use crate::registration::Registration;
-use crate::registry::Mesh;
-use crate::registry::task::{Command, Inputs, Task};
+use crate::registry::task::{Command, Inputs, Link, Task};
+use crate::registry::{DefaultAccess, Families, Mesh};
+use crate::store::memory::Memory;
 use crate::tls::Material;
 use crate::tls::acceptor::{Acceptor, Choose};
 use crate::tls::files as tls;
@@ -44,6 +45,7 @@ pub struct Standalone {
     pub view: watch::Receiver<Arc<View>>,
     commands: mpsc::Sender<Command>,
     stop: watch::Sender<bool>,
+    ready: watch::Sender<bool>,
     servers: JoinSet<(&'static str, Result<(), tonic::transport::Error>)>,
     followers: JoinSet<&'static str>,
 }
@@ -132,16 +134,19 @@ impl Standalone {
 
         let metrics = Metrics::default();
         let (commands, commands_receiver) = mpsc::channel(COMMANDS);
-        let (task, view, objects) = Task::new(
+        let (task, view) = Task::new(
             mesh,
             Inputs {
                 commands: commands_receiver,
                 manifests: manifests_receiver,
                 anchors,
+                store: Link::Memory(Memory::default()),
+                others: None,
                 metrics: metrics.clone(),
             },
         );
         let (stop, stopping) = watch::channel(false);
+        let (ready, ready_receiver) = watch::channel(true);
         let accept = |name, listener, choose: Choose| {
             let acceptor = Acceptor {
                 name,
@@ -189,7 +194,8 @@ impl Standalone {
         servers.spawn(async { ("policy", serving.await) });
 
         let admin_service = Admin {
-            objects,
+            registry: commands.clone(),
+            ready: ready_receiver,
             metrics,
             started: time::OffsetDateTime::now_utc(),
         };
@@ -210,6 +216,7 @@ impl Standalone {
             view,
             commands,
             stop,
+            ready,
             servers,
             followers,
         })
@@ -233,6 +240,7 @@ impl Standalone {
 
     /// Tells the harnesses to come again, closes the connections, ends.
     pub async fn stop(mut self) {
+        self.ready.send_replace(false);
         // The registry may have ended, then there is nobody to tell.
         drop(self.commands.send(Command::Shutdown).await);
         self.stop.send_replace(true);
@@ -253,6 +261,8 @@ fn mesh(args: &Args) -> Mesh {
         default_inbound_policy: args.default_inbound_policy.clone(),
         service_network: args.service_cidr,
         restore_window: args.restore_window,
+        families: Families::All,
+        default_access: DefaultAccess::TrustDomain,
         controller: format!("autoregistration {} standalone", env!("CARGO_PKG_VERSION")),
     }
 }

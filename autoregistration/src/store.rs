@@ -5,6 +5,8 @@
 //!
 //! Two stores: a Kubernetes API server, whose `ExternalWorkload`s are read by Linkerd's controllers, and memory.
 
+pub mod memory;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;

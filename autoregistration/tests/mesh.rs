@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use autoregistration::mesh;
 use autoregistration::metrics::Metrics;
-use autoregistration::registry::objects::Objects;
+use autoregistration::registry::objects::Totals;
 use autoregistration::view::{Member, Service, ServicePort, Settings, TargetPort, View};
 use linkerd2_proxy_api::destination::destination_client::DestinationClient;
 use linkerd2_proxy_api::destination::{DestinationProfile, GetDestination, Update, update};
@@ -410,7 +410,7 @@ async fn requests_are_counted_by_method_and_streams_while_they_are_open() {
     ];
     let counted = async {
         loop {
-            let text = plane.metrics.text(&Objects::default()).unwrap();
+            let text = plane.metrics.text(&Totals::default()).unwrap();
             if wanted
                 .iter()
                 .all(|line| text.lines().any(|found| found == *line))
@@ -424,6 +424,6 @@ async fn requests_are_counted_by_method_and_streams_while_they_are_open() {
     assert!(
         counted.is_ok(),
         "{}",
-        plane.metrics.text(&Objects::default()).unwrap()
+        plane.metrics.text(&Totals::default()).unwrap()
     );
 }

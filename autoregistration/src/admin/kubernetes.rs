@@ -10,20 +10,27 @@ use time::format_description::well_known::Rfc3339;
 use crate::manifests::Group;
 use crate::registry::name;
 use crate::registry::objects::{Objects, WorkloadStatus};
+use crate::store;
 use crate::view::{Member, Service, TargetPort};
 
-/// Annotation with what a workload is recognised by.
-const INSTANCE: &str = "meshexpansion.io/instance";
+const SERVICES: &str = "/api/v1/services";
+const GROUPS: &str = "/apis/workload.buoyant.io/v1alpha1/externalgroups";
+const WORKLOADS: &str = "/apis/workload.linkerd.io/v1beta1/externalworkloads";
+
+/// Whether there is a list at `path`.
+pub(super) fn has(path: &str) -> bool {
+    [SERVICES, GROUPS, WORKLOADS].contains(&path.trim_end_matches('/'))
+}
 
 /// The list at `path`.
 pub(super) fn list(path: &str, objects: &Objects, started: OffsetDateTime) -> Option<Value> {
     let (version, kind, items) = match path.trim_end_matches('/') {
-        "/api/v1/services" => (
+        SERVICES => (
             "v1",
             "ServiceList",
             objects.view.services.values().map(service).collect(),
         ),
-        "/apis/workload.buoyant.io/v1alpha1/externalgroups" => (
+        GROUPS => (
             "workload.buoyant.io/v1alpha1",
             "ExternalGroupList",
             objects
@@ -33,7 +40,7 @@ pub(super) fn list(path: &str, objects: &Objects, started: OffsetDateTime) -> Op
                 .map(|entry| group(entry, objects))
                 .collect(),
         ),
-        "/apis/workload.linkerd.io/v1beta1/externalworkloads" => (
+        WORKLOADS => (
             "workload.linkerd.io/v1beta1",
             "ExternalWorkloadList",
             objects
@@ -129,12 +136,9 @@ fn group(group: &Group, objects: &Objects) -> Value {
 
 fn workload(member: &Member, status: &WorkloadStatus, started: OffsetDateTime) -> Value {
     let mut annotations = member.annotations.clone();
-    annotations.insert(INSTANCE.to_owned(), status.fingerprint.clone());
+    annotations.insert(store::INSTANCE.to_owned(), status.fingerprint.clone());
     if !status.hostname.is_empty() {
-        annotations.insert(
-            "meshexpansion.io/hostname".to_owned(),
-            status.hostname.clone(),
-        );
+        annotations.insert(store::HOSTNAME.to_owned(), status.hostname.clone());
     }
     let at = |since: Duration| {
         (started + since)
@@ -173,9 +177,9 @@ fn workload(member: &Member, status: &WorkloadStatus, started: OffsetDateTime) -
         "status": {
             "conditions": [{
                 "type": "Ready",
-                "status": status.condition.status.as_str(),
-                "reason": status.condition.reason,
-                "message": status.condition.message,
+                "status": status.condition.ready.status.as_str(),
+                "reason": status.condition.ready.reason,
+                "message": status.condition.ready.message,
                 "lastTransitionTime": at(status.condition.since),
             }],
         },

@@ -104,8 +104,13 @@ impl Known {
             .and_then(|value| manifests::group(&value));
         let entry = match read {
             Ok(group) => Entry {
+                group: Some(Group {
+                    uid: uid.clone(),
+                    generation: object.metadata.generation.unwrap_or_default(),
+                    deleting: object.metadata.deletion_timestamp.is_some(),
+                    ..group
+                }),
                 uid,
-                group: Some(group),
                 refused: None,
             },
             Err(problems) => {

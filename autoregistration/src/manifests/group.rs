@@ -69,6 +69,9 @@ pub(super) fn read(object: &Node<'_>) -> Option<Group> {
     let annotations = template.field("metadata").field("annotations");
     check_annotations(&annotations);
     Some(Group {
+        uid: uid(&namespace, &name),
+        generation: 1,
+        deleting: false,
         namespace,
         name,
         labels: labels::read(&template.field("metadata").field("labels")),
@@ -80,6 +83,11 @@ pub(super) fn read(object: &Node<'_>) -> Option<Group> {
         access: access::read(&spec.field("access"), &said.field(crd_annotations::ACCESS)),
         ports,
     })
+}
+
+/// The uid of a group of a file, which has none: the same after a restart of ours.
+fn uid(namespace: &str, name: &str) -> String {
+    crate::registry::name::uid("group", &format!("{namespace}/{name}"))
 }
 
 /// Namespace (`default` when it is left out) and name of an object.

@@ -40,11 +40,15 @@ fn code(reason: Reason) -> Code {
         Reason::GroupNotFound => Code::NotFound,
         Reason::InvalidHello | Reason::NoHello => Code::InvalidArgument,
         Reason::AddressInUse | Reason::DuplicateInstance => Code::AlreadyExists,
-        Reason::NameTaken | Reason::StaleGeneration | Reason::UnusableIdentity => {
-            Code::FailedPrecondition
-        }
+        Reason::NameTaken
+        | Reason::StaleGeneration
+        | Reason::UnusableIdentity
+        | Reason::GroupTerminating => Code::FailedPrecondition,
         Reason::Superseded => Code::Aborted,
         Reason::RateLimited | Reason::GroupFull => Code::ResourceExhausted,
-        Reason::HeartbeatMissed | Reason::Draining => Code::Unavailable,
+        Reason::HeartbeatMissed
+        | Reason::Draining
+        | Reason::ApiUnavailable
+        | Reason::ApiRefused => Code::Unavailable,
     }
 }

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::Registry;
 use super::workload::Workload;
+use super::{DefaultAccess, Registry};
 use crate::refusal::{Reason, Refusal};
 
 /// Only an edit of the group helps, or fewer VMs.
@@ -17,8 +17,19 @@ impl Registry {
     pub(super) fn not_let_in(&self, workload: &Workload, ips: &[IpAddr]) -> Option<Refusal> {
         let name = &workload.group;
         let key = (name.namespace.to_string(), name.name.to_string());
-        let access = self.manifests.groups.get(&key)?.access.as_ref()?;
         let refuse = |reason, message| Some(Refusal::new(reason, message).retry_after(RETRY));
+        let Some(access) = &self.manifests.groups.get(&key)?.access else {
+            return match self.mesh.default_access {
+                DefaultAccess::TrustDomain => None,
+                DefaultAccess::Deny => {
+                    let message = format!(
+                        "group {name} does not say who may join it, and --default-access is deny; write spec.access \
+                         (or the annotation meshexpansion.io/access) of the group"
+                    );
+                    refuse(Reason::IdentityNotAllowed, message)
+                }
+            };
+        };
         if let Some(allowed) = &access.identities
             && !allowed.iter().any(|id| id.matches(&workload.identity))
         {
@@ -39,11 +50,7 @@ impl Registry {
                 return refuse(Reason::AddressNotAllowed, message);
             }
         }
-        let others = self
-            .workloads
-            .values()
-            .filter(|other| other.group == *name && other.name != workload.name)
-            .count();
+        let others = self.workloads.companions(workload);
         if let Some(most) = access.max_workloads
             && usize::try_from(most).is_ok_and(|most| others >= most)
         {

@@ -1,17 +1,26 @@
 //! From a `Hello` to a workload, or to a reason why not.
 
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use linkerd_harness_api::v1::{self, controller_message::Kind};
 use tracing::{info, warn};
 
+use super::claims::{Claim, Claimed, duplicate, superseded};
+use super::health::Status;
 use super::hello::Hello;
 use super::name::{CANDIDATES, Fingerprint};
 use super::session::{Session, Stage, Wait};
-use super::workload::{Presence, Workload};
-use super::{CHALLENGE, Effect, OUR_QUESTION, Registry, StreamId};
+use super::workload::{Duty, Presence, Workload};
+use super::{CHALLENGE, DISCONNECT_GRACE, Effect, OUR_QUESTION, Registry, Replicas, StreamId};
 use crate::identity::SpiffeId;
+use crate::manifests::Group;
 use crate::refusal::{Reason, Refusal};
+use crate::store::Key;
+
+/// Before a VM tries again what a person has to mend first.
+const LONG_WAIT: Duration = Duration::from_secs(60);
 
 /// What a `Hello` would come to, for `Check`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,8 +30,6 @@ pub struct Verdict {
     /// Why it would not be assigned.
     pub problems: Vec<String>,
 }
-
-type Key = (String, String);
 
 // === impl Registry ===
 
@@ -35,71 +42,113 @@ impl Registry {
 
     /// Tries to make a session that waits into a workload.
     pub(super) fn admit(&mut self, stream: StreamId) {
-        let now = self.now;
         let Some(session) = self.sessions.get(&stream) else {
             return;
         };
-        let hello = session.hello.clone();
-        let caller = session.caller.clone();
+        let (hello, caller, claimed) = (
+            session.hello.clone(),
+            session.caller.clone(),
+            session.claimed,
+        );
         let Some(group) = self.manifests.groups.get(&group_key(&hello)).cloned() else {
             return self.wait_for_group(stream, &hello);
         };
-        let fingerprint = Fingerprint::new(&hello.group, &caller, &hello.instance_id);
-        let Some(key) = self.key_of(fingerprint, &hello) else {
+        if group.deleting {
+            return self.refuse(stream, group_terminating(&hello));
+        }
+        let Some(made) = self.candidate(&caller, &hello, &group) else {
             return self.refuse(stream, name_taken(&hello));
         };
-        let made = Workload::new(key.1.clone(), fingerprint, &caller, &hello, &self.mesh, now);
-        if let Some(refusal) = self.obstacle(&made, &hello) {
+        if let Some(refusal) = self.obstacle(&made) {
             return self.refuse(stream, refusal);
         }
+        let key = made.key();
         if !self.take_over(stream, &key, &hello) {
             return;
         }
-        match self.make_room(&key, &hello.ips) {
-            Ok(None) => {}
-            Ok(Some(until)) => return self.wait(stream, Wait::Room { until }),
-            Err(refusal) => return self.refuse(stream, refusal),
+        if !claimed && self.replicas == Replicas::Several {
+            let claim = Claim {
+                fingerprint: made.fingerprint,
+                session_id: hello.session_id,
+                stream_seq: hello.stream_seq,
+            };
+            self.wait(stream, Wait::Replicas);
+            return self.effects.push(Effect::Claim(stream, claim));
         }
-        let workload = self.workloads.entry(key.clone()).or_insert(made);
-        workload.connect(stream, &hello, &group, now);
+        match self.make_room(&key, made.ips()) {
+            Ok(true) => self.join(stream, made, &hello),
+            Ok(false) => self.wait(stream, Wait::Room),
+            Err(refusal) => self.refuse(stream, refusal),
+        }
+    }
+
+    /// The stream is the workload from now on.
+    fn join(&mut self, stream: StreamId, made: Workload, hello: &Hello) {
+        let (key, now) = (made.key(), self.now);
+        let mut workload = match self.workloads.take(&key) {
+            Some(known) => Workload {
+                spec: made.spec,
+                ..known
+            },
+            None => made,
+        };
+        workload.presence = Presence::Connected(stream);
+        workload.duty = Duty::None;
+        workload.condition.report(&hello.health, now);
         info!(
             namespace = key.0,
             workload = key.1,
-            spiffe_id = %caller,
-            ips = ?workload.ips,
-            hostname = workload.hostname,
-            ready = workload.condition.status.as_str(),
+            spiffe_id = %workload.identity,
+            ips = ?workload.ips(),
+            hostname = hello.hostname,
+            ready = workload.condition.ready.status.as_str(),
             "workload registered"
         );
+        let held = workload.condition.held_until();
+        let is_there = workload.there.is_some();
+        self.workloads.put(workload);
+        self.due_at(held);
         if let Some(session) = self.sessions.get_mut(&stream) {
-            session.stage = Stage::Joined(key);
+            session.stage = Stage::Joined(key.clone());
         }
-        self.effects.push(Effect::Count("ASSIGNED"));
-        self.assign(stream);
+        self.settle(&key);
+        if is_there {
+            self.assign(stream);
+        }
+    }
+
+    /// The workload that `hello` is, or would become; `None` when all its names are taken.
+    fn candidate(&self, caller: &SpiffeId, hello: &Hello, group: &Group) -> Option<Workload> {
+        let fingerprint = Fingerprint::new(&hello.group, caller, &hello.instance_id);
+        let key = self.key_of(fingerprint, hello)?;
+        let mut made = Workload::new(key.1, fingerprint, caller, hello, self.now);
+        made.spec = Arc::new(made.shape(hello, group, &self.mesh));
+        Some(made)
     }
 
     /// What [`Self::admit`] would do. Writes nothing, so that a machine which could only be told apart from a clone by
     /// asking is taken for the machine.
     pub(super) fn check(&self, caller: &SpiffeId, hello: &Hello) -> Verdict {
-        if !self.manifests.groups.contains_key(&group_key(hello)) {
-            return Verdict {
-                workload_name: String::new(),
-                problems: vec![group_not_found(hello).to_string()],
-            };
-        }
-        let fingerprint = Fingerprint::new(&hello.group, caller, &hello.instance_id);
-        let Some(key) = self.key_of(fingerprint, hello) else {
-            return Verdict {
-                workload_name: String::new(),
-                problems: vec![name_taken(hello).to_string()],
-            };
+        let not_named = |refusal: Refusal| Verdict {
+            workload_name: String::new(),
+            problems: vec![refusal.to_string()],
         };
-        let name = key.1.clone();
-        let made = Workload::new(name, fingerprint, caller, hello, &self.mesh, self.now);
-        let conflicts = self
-            .holders(&key, &hello.ips)
+        let Some(group) = self.manifests.groups.get(&group_key(hello)) else {
+            return not_named(group_not_found(hello));
+        };
+        let Some(made) = self.candidate(caller, hello, group) else {
+            return not_named(name_taken(hello));
+        };
+        let key = made.key();
+        let conflicts = self.workloads.holders(&key, made.ips());
+        let conflicts = conflicts
+            .iter()
             .filter_map(|holder| self.address_in_use(holder));
-        let problems = self.obstacle(&made, hello).into_iter().chain(conflicts);
+        let terminating = group.deleting.then(|| group_terminating(hello));
+        let problems = terminating
+            .into_iter()
+            .chain(self.obstacle(&made))
+            .chain(conflicts);
         Verdict {
             problems: problems.map(|refusal| refusal.to_string()).collect(),
             workload_name: made.name,
@@ -123,20 +172,21 @@ impl Registry {
 
     /// A sign of life from `holder`: those who claim to be its VM are not.
     pub(super) fn refuse_challengers_of(&mut self, holder: StreamId) {
+        if !self.challenged.remove(&holder) {
+            return;
+        }
+        self.answer_asked(holder, Claimed::Held);
         for challenger in self.challengers_of(holder) {
-            self.refuse(
-                challenger,
-                Refusal::new(
-                    Reason::DuplicateInstance,
-                    "another machine with the same instance id and SPIFFE ID is registered and alive; \
-                     was this one cloned? give it its own machine-id",
-                ),
-            );
+            self.refuse(challenger, duplicate());
         }
     }
 
     /// `holder` is gone: those who asked for its place may have it.
     pub(super) fn free_challengers_of(&mut self, holder: StreamId) {
+        if !self.challenged.remove(&holder) {
+            return;
+        }
+        self.answer_asked(holder, Claimed::Free);
         for challenger in self.challengers_of(holder) {
             self.admit(challenger);
         }
@@ -182,9 +232,9 @@ impl Registry {
                 (hello.group.namespace.as_str().to_owned(), name)
             })
             .find(|key| {
-                self.workloads
-                    .get(key)
-                    .is_none_or(|workload| workload.fingerprint == fingerprint)
+                let ours = self.workloads.get(key);
+                ours.is_none_or(|workload| workload.fingerprint == fingerprint)
+                    && self.workloads.foreign(key).is_none()
             })
     }
 
@@ -204,15 +254,13 @@ impl Registry {
             // process lives.
             let newer = hello.stream_seq >= session.hello.stream_seq;
             self.refuse_challengers_of(holder);
-            let refusal = Refusal::new(
-                Reason::Superseded,
-                "a newer stream of the same process took over",
-            );
-            self.end(if newer { holder } else { stream }, Some(refusal));
+            self.end(if newer { holder } else { stream }, Some(superseded()));
             return newer;
         }
         let until = self.now.saturating_add(CHALLENGE);
         self.wait(stream, Wait::Answer { holder, until });
+        self.challenged.insert(holder);
+        self.due_at(until);
         self.send(
             holder,
             Kind::Heartbeat(v1::Heartbeat {
@@ -222,75 +270,59 @@ impl Registry {
         false
     }
 
-    /// Frees the addresses of workloads whose VM is gone. `Some` is when they will be free.
-    pub(super) fn make_room(
-        &mut self,
-        key: &Key,
-        ips: &[IpAddr],
-    ) -> Result<Option<std::time::Duration>, Refusal> {
-        let now = self.now;
-        let mut gone = Vec::new();
-        for holder in self.holders(key, ips) {
-            match self.address_in_use(holder) {
-                Some(refusal) => return Err(refusal),
-                None => gone.push((holder.namespace().to_owned(), holder.name.clone())),
-            }
-        }
-        let mut until = None;
-        for key in gone {
-            let Some(workload) = self.workloads.get_mut(&key) else {
-                continue;
-            };
-            workload.retire(
-                "Replaced",
-                "its address belongs to another workload now",
-                now,
-            );
-            match workload.removal {
-                Some(removal) if removal > now => until = until.max(Some(removal)),
-                _ => self.remove(&key),
-            }
-        }
-        Ok(until)
-    }
-
-    /// Other workloads with one of these addresses.
-    fn holders<'a>(
-        &'a self,
-        key: &'a Key,
-        ips: &'a [IpAddr],
-    ) -> impl Iterator<Item = &'a Workload> {
-        self.workloads
+    /// Frees the addresses of workloads whose VM is gone. False when that takes a moment.
+    pub(super) fn make_room(&mut self, key: &Key, ips: &[IpAddr]) -> Result<bool, Refusal> {
+        let holders = self.workloads.holders(key, ips);
+        if let Some(refusal) = holders
             .iter()
-            .filter(move |(other, workload)| {
-                *other != key && workload.ips.iter().any(|ip| ips.contains(ip))
-            })
-            .map(|(_, workload)| workload)
+            .find_map(|holder| self.address_in_use(holder))
+        {
+            return Err(refusal);
+        }
+        let now = self.now;
+        for holder in &holders {
+            if let Some(workload) = self.workloads.get_mut(holder)
+                && !workload.is_leaving()
+            {
+                workload.retire(
+                    "Replaced",
+                    "its address belongs to another workload now",
+                    now,
+                );
+                self.settle(holder);
+            }
+        }
+        Ok(holders.is_empty())
     }
 
     /// The refusal of another VM with an address of `holder`; `None` when `holder` may be replaced.
-    fn address_in_use(&self, holder: &Workload) -> Option<Refusal> {
-        let wait = match (holder.removal, holder.presence) {
-            (Some(_), _) => return None,
-            (None, Presence::Connected(_)) => std::time::Duration::from_secs(60),
-            (None, Presence::Lost(_)) => holder
-                .grace_ends()
-                .and_then(|ends| ends.checked_sub(self.now))
-                .filter(|wait| !wait.is_zero())?,
+    fn address_in_use(&self, holder: &Key) -> Option<Refusal> {
+        let refusal = |ips: &[IpAddr], identity: &str, wait| {
+            let message = format!(
+                "{ips:?} is an address of workload {}/{} ({identity}); two machines cannot share one",
+                holder.0, holder.1
+            );
+            Some(Refusal::new(Reason::AddressInUse, message).retry_after(wait))
         };
-        Some(
-            Refusal::new(
-                Reason::AddressInUse,
-                format!(
-                    "{:?} is an address of workload {}/{} ({}); two machines cannot share one",
-                    holder.ips,
-                    holder.namespace(),
-                    holder.name,
-                    holder.identity
-                ),
-            )
-            .retry_after(wait),
-        )
+        if let Some(foreign) = self.workloads.foreign(holder) {
+            return refusal(&foreign.ips, &foreign.identity, LONG_WAIT);
+        }
+        let workload = self.workloads.get(holder)?;
+        if workload.is_leaving() {
+            return None;
+        }
+        let wait = match workload.presence {
+            Presence::Connected(_) => LONG_WAIT,
+            // Nobody has heard of its VM.
+            Presence::Lost(_) if workload.condition.ready.status == Status::Unknown => return None,
+            Presence::Lost(since) if self.replicas == Replicas::One => since
+                .saturating_add(DISCONNECT_GRACE)
+                .checked_sub(self.now)
+                .filter(|wait| !wait.is_zero())?,
+            // It may be on another replica.
+            Presence::Lost(_) => DISCONNECT_GRACE,
+        };
+        refusal(workload.ips(), workload.identity.as_str(), wait)
     }
 }
 
@@ -309,6 +341,14 @@ fn group_not_found(hello: &Hello) -> Refusal {
             hello.group.name, hello.group.namespace
         ),
     )
+}
+
+fn group_terminating(hello: &Hello) -> Refusal {
+    Refusal::new(
+        Reason::GroupTerminating,
+        format!("ExternalGroup {} is being deleted", hello.group),
+    )
+    .retry_after(LONG_WAIT)
 }
 
 fn name_taken(hello: &Hello) -> Refusal {

@@ -8,34 +8,37 @@ use sha2::{Digest as _, Sha256};
 
 use super::workload::Workload;
 use super::{DISCONNECT_GRACE, HEARTBEAT, Mesh, RECONNECT_WINDOW};
-use crate::manifests::{DEFAULT_INBOUND_POLICY, OPAQUE_PORTS};
+use crate::manifests::{DEFAULT_INBOUND_POLICY, Group, OPAQUE_PORTS};
 
 /// Linkerd's default: server-speaks-first protocols.
 const DEFAULT_OPAQUE_PORTS: &str = "25,587,3306,4444,5432,6379,9300,11211";
 
-/// Groups of a directory have no history, so that every assignment is of the same generation: a harness takes any of
-/// them, also after a restart of ours.
-const GENERATION: i64 = 1;
-
 /// The complete assignment.
-pub(super) fn build(mesh: &Mesh, anchors_pem: &str, workload: &Workload) -> v1::Assignment {
+pub(super) fn build(
+    mesh: &Mesh,
+    anchors_pem: &str,
+    group: &Group,
+    workload: &Workload,
+    uid: &str,
+) -> v1::Assignment {
+    let spec = &workload.spec;
     let mut assignment = v1::Assignment {
         workload: Some(v1::Workload {
             namespace: workload.namespace().to_owned(),
             name: workload.name.clone(),
-            uid: workload.uid.clone(),
+            uid: uid.to_owned(),
             identity: workload.identity.to_string(),
-            server_name: workload.server_name.clone(),
-            ips: workload.ips.iter().map(IpAddr::to_string).collect(),
-            ports: workload.template.ports.iter().map(port).collect(),
+            server_name: spec.server_name.clone(),
+            ips: spec.ips.iter().map(IpAddr::to_string).collect(),
+            ports: spec.ports.iter().map(port).collect(),
         }),
-        probes: workload.template.probes.clone(),
-        proxy: Some(proxy(mesh, anchors_pem, workload)),
+        probes: group.probes.clone(),
+        proxy: Some(proxy(mesh, anchors_pem, group)),
         ..v1::Assignment::default()
     };
     assignment.config_hash = content_hash(&assignment);
     v1::Assignment {
-        group_generation: GENERATION,
+        group_generation: group.generation,
         timing: Some(v1::Timing {
             heartbeat: wire(HEARTBEAT),
             disconnect_grace: wire(DISCONNECT_GRACE),
@@ -55,10 +58,9 @@ fn port((name, port): &(String, u16)) -> v1::Port {
     }
 }
 
-fn proxy(mesh: &Mesh, anchors_pem: &str, workload: &Workload) -> v1::ProxyConfig {
+fn proxy(mesh: &Mesh, anchors_pem: &str, group: &Group) -> v1::ProxyConfig {
     let annotation = |name: &str, default: &str| {
-        workload
-            .template
+        group
             .annotations
             .get(name)
             .map_or_else(|| default.to_owned(), |value| value.replace(' ', ""))

@@ -1,52 +1,50 @@
-//! Edits of the manifests, taken over by living workloads.
+//! Edits of the manifests and of the mesh's settings, taken over by living workloads, some at a time.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::info;
 
 use super::admission::group_key;
 use super::hello::Hello;
 use super::session::{Stage, Wait};
-use super::workload::Presence;
-use super::{Registry, assignment};
+use super::workload::{Duty, Presence};
+use super::{Registry, Replicas};
 use crate::manifests::Manifests;
+use crate::store::Key;
+
+/// So many workloads are told of an edit at once.
+const BATCH: usize = 50;
+/// Between two batches: 200 VMs a second restart their proxies at most.
+const BETWEEN_BATCHES: Duration = Duration::from_millis(250);
 
 // === impl Registry ===
 
 impl Registry {
     pub(super) fn set_manifests(&mut self, manifests: Arc<Manifests>) {
         let now = self.now;
+        self.changed = true;
         self.cluster_ips = crate::cluster_ip::assign(
             &manifests.services,
             self.mesh.service_network,
             &self.cluster_ips,
         );
-        self.manifests = manifests;
+        let before = std::mem::replace(&mut self.manifests, manifests);
         let mut bereft = Vec::new();
-        for (key, workload) in &mut self.workloads {
-            let group = (key.0.clone(), workload.group.name.as_str().to_owned());
+        let mut edited = Vec::new();
+        for (key, workload) in self.workloads.iter() {
+            let group = (key.0.clone(), workload.group.name.to_string());
             match self.manifests.groups.get(&group) {
-                Some(group) => group.clone_into(&mut workload.template),
-                None if workload.removal.is_some() => {}
-                None => {
-                    info!(
-                        namespace = key.0,
-                        workload = key.1,
-                        "group removed, workload follows"
-                    );
-                    bereft.extend(workload.stream());
-                    workload.presence = Presence::Lost(now);
-                    workload.retire("GroupDeleted", "its ExternalGroup is gone", now);
-                }
+                Some(now) if before.groups.get(&group) == Some(now) => {}
+                Some(_) => edited.push(key.clone()),
+                None if workload.is_leaving() => {}
+                None => bereft.push(key.clone()),
             }
         }
-        for stream in bereft {
-            if let Some(session) = self.sessions.get(&stream) {
-                let hello = session.hello.clone();
-                self.wait_for_group(stream, &hello);
-            }
+        for key in bereft {
+            self.bereave(&key, now);
         }
-        self.push_assignments();
+        self.roll_out(edited);
         // Those whose group is still missing have been told so.
         let manifests = Arc::clone(&self.manifests);
         self.admit_waiting(|wait, hello| {
@@ -54,21 +52,108 @@ impl Registry {
         });
     }
 
-    /// Sends the assignments that have changed.
-    pub(super) fn push_assignments(&mut self) {
-        let changed = self
-            .sessions
-            .iter()
-            .filter(|(_, session)| match &session.stage {
-                Stage::Waiting(_) => false,
-                Stage::Joined(key) => self.workloads.get(key).is_some_and(|workload| {
-                    assignment::build(&self.mesh, &self.anchors, workload).config_hash
-                        != session.sent
-                }),
-            })
-            .map(|(stream, _)| *stream)
-            .collect::<Vec<_>>();
-        for stream in changed {
+    /// The group of a workload is gone.
+    fn bereave(&mut self, key: &Key, now: Duration) {
+        let Some(workload) = self.workloads.get_mut(key) else {
+            return;
+        };
+        let stream = workload.stream();
+        // Of a VM that may be on another replica, that one decides; the leader of those that are lost.
+        if stream.is_none() && !self.leading {
+            return;
+        }
+        info!(
+            namespace = key.0,
+            workload = key.1,
+            "group removed, workload follows"
+        );
+        workload.presence = Presence::Lost(now);
+        workload.retire("GroupDeleted", "its ExternalGroup is gone", now);
+        self.settle(key);
+        if let Some(stream) = stream
+            && let Some(session) = self.sessions.get_mut(&stream)
+        {
+            session.sent.clear();
+            let hello = session.hello.clone();
+            self.wait_for_group(stream, &hello);
+        }
+    }
+
+    /// Everybody is to be told of what the mesh's settings are now.
+    pub(super) fn roll_out_to_all(&mut self) {
+        let keys = self.workloads.iter().map(|(key, _)| key.clone());
+        let keys = keys.collect();
+        self.roll_out(keys);
+    }
+
+    fn roll_out(&mut self, keys: Vec<Key>) {
+        let idle = self.rollout.is_empty();
+        for key in keys {
+            if !self.rollout.contains(&key) {
+                self.rollout.push_back(key);
+            }
+        }
+        if idle {
+            self.next_batch();
+        }
+    }
+
+    /// Tells some of those that have not been told.
+    pub(super) fn next_batch(&mut self) {
+        for _ in 0..BATCH {
+            let Some(key) = self.rollout.pop_front() else {
+                break;
+            };
+            self.reshape(&key);
+            let stream = self
+                .workloads
+                .get(&key)
+                .and_then(super::workload::Workload::stream);
+            if let Some(stream) = stream {
+                self.assign_if_changed(stream);
+            }
+        }
+        self.batch_at = self.now.saturating_add(BETWEEN_BATCHES);
+        if !self.rollout.is_empty() {
+            self.due_at(self.batch_at);
+        }
+    }
+
+    /// Makes the spec of a workload anew, of what its VM, its group and the mesh say now.
+    pub(super) fn reshape(&mut self, key: &Key) {
+        let Some(workload) = self.workloads.get(key) else {
+            return;
+        };
+        let group = (key.0.clone(), workload.group.name.to_string());
+        let Some(group) = self.manifests.groups.get(&group) else {
+            return;
+        };
+        let session = workload
+            .stream()
+            .and_then(|stream| self.sessions.get(&stream));
+        let spec = match session {
+            Some(session) => workload.shape(&session.hello, group, &self.mesh),
+            // One that is lost has only us, when we are alone.
+            None if self.replicas == Replicas::One => workload.reshaped(group),
+            None => return,
+        };
+        if *workload.spec == spec {
+            return;
+        }
+        self.workloads.change(key, |workload| {
+            workload.spec = Arc::new(spec);
+            if workload.stream().is_none() && workload.duty == Duty::None {
+                workload.duty = Duty::LastWord;
+            }
+        });
+        self.settle(key);
+    }
+
+    /// Sends the assignment when it has changed.
+    fn assign_if_changed(&mut self, stream: super::StreamId) {
+        let sent = self.sessions.get(&stream).map(|session| &session.sent);
+        let now = self.assignment(stream).map(|(_, made)| made.config_hash);
+        if now.is_some_and(|now| sent.is_some_and(|sent| *sent != now)) {
             self.assign(stream);
         }
     }

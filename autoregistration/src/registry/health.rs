@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use linkerd_harness_api::v1::{self, health_report::State};
 
+use crate::store::Ready;
+pub use crate::store::Status;
+
 /// A checked report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Health {
@@ -19,32 +22,28 @@ pub struct Health {
     pub workload_uid: String,
 }
 
-/// The condition `Ready` of a workload.
+/// The condition `Ready` of a workload, and what keeps it from flapping.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Condition {
-    /// Whether it may receive traffic through a Service.
-    pub status: Status,
-    /// `CamelCase`.
-    pub reason: String,
-    /// For people.
-    pub message: String,
+    /// Whether it may receive traffic through a Service, and why.
+    pub ready: Ready,
     /// When the status last changed, since our start.
     pub since: Duration,
-}
-
-/// Status of a condition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// It may.
-    True,
-    /// It may not.
-    False,
-    /// Nobody knows, so it may not.
-    Unknown,
+    /// How long it has to stay unready after it fell.
+    penalty: Duration,
+    /// When it last fell from ready.
+    fell: Option<Duration>,
 }
 
 const LONGEST_REASON: usize = 64;
 const LONGEST_MESSAGE: usize = 256;
+
+/// How long a workload that was ready and is not any more stays so, at least.
+pub(super) const LEAST_PENALTY: Duration = Duration::from_secs(5);
+/// The same for one that falls again and again; doubled with each fall up to this.
+const LONGEST_PENALTY: Duration = Duration::from_secs(60);
+/// Ready for so long, falls are forgotten.
+const FORGIVEN: Duration = Duration::from_secs(300);
 
 // === impl Health ===
 
@@ -68,12 +67,22 @@ impl Health {
         }
     }
 
-    fn status(&self) -> (Status, &'static str) {
-        match self.state {
+    /// The condition that it asks for.
+    fn ready(&self) -> Ready {
+        let (status, reason) = match self.state {
             State::Healthy => (Status::True, "ProbeSucceeded"),
             State::Unhealthy => (Status::False, "ProbeFailed"),
             State::Draining => (Status::False, "Draining"),
             State::Starting | State::Unspecified => (Status::False, "Starting"),
+        };
+        Ready {
+            status,
+            reason: if self.reason.is_empty() {
+                reason.to_owned()
+            } else {
+                self.reason.clone()
+            },
+            message: self.message.clone(),
         }
     }
 }
@@ -81,50 +90,102 @@ impl Health {
 // === impl Condition ===
 
 impl Condition {
-    /// The condition of a workload that was just made.
-    pub fn starting(now: Duration) -> Self {
+    /// As it is said to be at this moment, with nothing known of the past.
+    pub fn new(ready: Ready, now: Duration) -> Self {
         Self {
-            status: Status::False,
-            reason: "Starting".into(),
-            message: String::new(),
+            ready,
             since: now,
+            penalty: LEAST_PENALTY,
+            fell: None,
         }
     }
 
-    /// Takes over a report; true when anything but the time changed.
+    /// Takes over a report. One that says "ready" too soon after a fall does not count yet: false, and it is for the
+    /// caller to come again at [`Self::held_until`].
     pub fn report(&mut self, health: &Health, now: Duration) -> bool {
-        let (status, reason) = health.status();
-        let reason = if health.reason.is_empty() {
-            reason
-        } else {
-            &health.reason
-        };
-        self.set(status, reason, &health.message, now)
+        let ready = health.ready();
+        let rises = ready.status == Status::True && self.ready.status != Status::True;
+        if rises && self.held_until().is_some_and(|until| until > now) {
+            return false;
+        }
+        self.set(ready, now);
+        true
     }
 
-    /// Sets it; true when anything but the time changed.
-    pub fn set(&mut self, status: Status, reason: &str, message: &str, now: Duration) -> bool {
-        let changed =
-            (self.status, self.reason.as_str(), self.message.as_str()) != (status, reason, message);
-        if self.status != status {
+    /// Sets it. To become unready is never delayed.
+    pub fn set(&mut self, ready: Ready, now: Duration) {
+        if self.ready.status != ready.status {
+            if self.ready.status == Status::True {
+                self.fall(now);
+            }
             self.since = now;
         }
-        self.status = status;
-        reason.clone_into(&mut self.reason);
-        message.clone_into(&mut self.message);
-        changed
+        self.ready = ready;
+    }
+
+    /// Until when it cannot become ready again.
+    pub fn held_until(&self) -> Option<Duration> {
+        (self.ready.status != Status::True)
+            .then(|| Some(self.fell?.saturating_add(self.penalty)))
+            .flatten()
+    }
+
+    fn fall(&mut self, now: Duration) {
+        let lasted = now.saturating_sub(self.since);
+        self.penalty = match self.fell {
+            Some(_) if lasted < FORGIVEN => (self.penalty * 2).min(LONGEST_PENALTY),
+            _ => LEAST_PENALTY,
+        };
+        self.fell = Some(now);
     }
 }
 
-// === impl Status ===
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Status {
-    /// As Kubernetes writes it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::True => "True",
-            Self::False => "False",
-            Self::Unknown => "Unknown",
+    fn health(state: State) -> Health {
+        Health::from_wire(v1::HealthReport {
+            state: state.into(),
+            ..v1::HealthReport::default()
+        })
+    }
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn the_first_rise_is_at_once_and_each_fall_makes_the_next_one_wait_longer() {
+        let mut condition = Condition::new(Ready::starting(), Duration::ZERO);
+        assert!(condition.report(&health(State::Healthy), seconds(1)));
+        let mut now = seconds(2);
+        for wait in [5, 10, 20, 40, 60, 60] {
+            assert!(
+                condition.report(&health(State::Unhealthy), now),
+                "a fall is never delayed"
+            );
+            assert_eq!(condition.held_until(), Some(now + seconds(wait)));
+            let early = now + seconds(wait).mul_f64(0.999);
+            assert!(!condition.report(&health(State::Healthy), early));
+            assert_eq!(condition.ready.reason, "ProbeFailed");
+            now += seconds(wait);
+            assert!(condition.report(&health(State::Healthy), now));
+            now += seconds(1);
         }
+        now += FORGIVEN;
+        condition.report(&health(State::Unhealthy), now);
+        assert_eq!(condition.held_until(), Some(now + LEAST_PENALTY));
+    }
+
+    #[test]
+    fn other_reasons_of_being_unready_count_at_once() {
+        let mut condition = Condition::new(Ready::starting(), Duration::ZERO);
+        condition.report(&health(State::Healthy), seconds(1));
+        condition.report(&health(State::Unhealthy), seconds(2));
+        condition.report(&health(State::Draining), seconds(3));
+        assert_eq!(condition.ready.reason, "Draining");
+        assert_eq!(condition.since, seconds(2));
+        assert_eq!(condition.held_until(), Some(seconds(7)));
     }
 }

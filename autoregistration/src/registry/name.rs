@@ -31,6 +31,28 @@ impl Fingerprint {
         Self(hash.finalize().into())
     }
 
+    /// Reads what [`Self::to_hex`] has written.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(text, &mut bytes).ok()?;
+        Some(Self(bytes))
+    }
+
+    /// What replicas name a session by when they compare theirs.
+    pub fn short(self) -> [u8; 16] {
+        let mut short = [0; 16];
+        short
+            .iter_mut()
+            .zip(self.0)
+            .for_each(|(to, from)| *to = from);
+        short
+    }
+
+    /// All of it, for the wire.
+    pub fn to_bytes(self) -> [u8; 32] {
+        self.0
+    }
+
     /// All of it in hex.
     pub fn to_hex(self) -> String {
         hex::encode(self.0)
@@ -49,11 +71,6 @@ impl Fingerprint {
         };
         let digits = hex::encode(digest.get(..5).unwrap_or_default());
         format!("{}-{digits}", group.name)
-    }
-
-    /// The workload's uid: derived, so that a restart of ours makes no new one.
-    pub fn uid(self) -> String {
-        uid("workload", &self.to_hex())
     }
 }
 
@@ -106,7 +123,7 @@ mod tests {
             print.workload_name(&group("training-vm"), 0),
             format!("training-vm-{}", digits.get(..10).unwrap())
         );
-        assert_eq!(print.uid().len(), 36);
+        assert_eq!(uid("workload", &print.to_hex()).len(), 36);
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Registry;
-use super::health::Condition;
-use super::session::Stage;
+use super::health::{Condition, Status};
+use super::session::{Session, Stage};
 use crate::manifests::Manifests;
 use crate::view::{Service, Settings, View};
 
@@ -13,15 +13,24 @@ use crate::view::{Service, Settings, View};
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Objects {
     /// What the mesh APIs answer from.
-    pub view: Arc<View>,
+    pub view: View,
     /// The desired state.
     pub manifests: Arc<Manifests>,
     /// What the view does not tell of its members, in the same order.
     pub workloads: Vec<WorkloadStatus>,
+}
+
+/// How much there is of everything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Workloads by readiness: true, false, unknown.
+    pub workloads: [usize; 3],
     /// Open streams that are a workload.
     pub sessions_joined: usize,
     /// Open streams that wait.
     pub sessions_waiting: usize,
+    /// Whether the VMs had time to come back after a start.
+    pub restored: bool,
 }
 
 /// What the view does not tell of a member.
@@ -76,31 +85,58 @@ impl Registry {
         }
     }
 
-    /// Everything that the admin port shows, around this view.
-    pub fn objects(&self, view: Arc<View>) -> Objects {
-        let joined = |stage: &Stage| matches!(stage, Stage::Joined(_));
-        let sessions_joined = self
-            .sessions
-            .values()
-            .filter(|session| joined(&session.stage))
-            .count();
+    /// Everything that the admin port shows.
+    pub fn objects(&self) -> Objects {
         Objects {
-            view,
+            view: self.view(),
             manifests: Arc::clone(&self.manifests),
             workloads: self
                 .workloads
                 .values()
                 .map(|workload| WorkloadStatus {
-                    uid: workload.uid.clone(),
+                    uid: workload
+                        .there
+                        .as_ref()
+                        .map_or_else(String::new, |there| there.uid.clone()),
                     fingerprint: workload.fingerprint.to_hex(),
-                    hostname: workload.hostname.clone(),
+                    hostname: workload.spec.hostname.clone(),
                     created: workload.created,
                     connected: workload.stream().is_some(),
                     condition: workload.condition.clone(),
                 })
                 .collect(),
+        }
+    }
+
+    /// How much there is of everything.
+    pub fn totals(&self) -> Totals {
+        let mut workloads = [0; 3];
+        for workload in self.workloads.values() {
+            let [ready, unready, unknown] = &mut workloads;
+            *match workload.condition.ready.status {
+                Status::True => ready,
+                Status::False => unready,
+                Status::Unknown => unknown,
+            } += 1;
+        }
+        let joined = |session: &&Session| matches!(session.stage, Stage::Joined(_));
+        let sessions_joined = self.sessions.values().filter(joined).count();
+        Totals {
+            workloads,
             sessions_joined,
             sessions_waiting: self.sessions.len() - sessions_joined,
+            restored: self.restored,
         }
+    }
+
+    /// Short fingerprints of the workloads whose VM has a stream here.
+    pub fn digest(&self) -> Vec<[u8; 16]> {
+        self.sessions
+            .values()
+            .filter_map(|session| match &session.stage {
+                Stage::Joined(key) => Some(self.workloads.get(key)?.fingerprint.short()),
+                Stage::Waiting(_) => None,
+            })
+            .collect()
     }
 }

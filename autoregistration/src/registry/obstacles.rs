@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::Registry;
-use super::hello::Hello;
 use super::workload::Workload;
 use crate::mesh;
 use crate::refusal::{Reason, Refusal};
@@ -16,13 +15,12 @@ const RETRY: Duration = Duration::from_secs(60);
 // === impl Registry ===
 
 impl Registry {
-    /// Why `workload`, which `hello` would become, cannot be.
-    pub(super) fn obstacle(&self, workload: &Workload, hello: &Hello) -> Option<Refusal> {
-        let refusal = self.not_let_in(workload, &hello.ips);
-        let refusal = refusal.or_else(|| self.address_not_allowed(&hello.ips));
+    /// Why `workload` cannot be.
+    pub(super) fn obstacle(&self, workload: &Workload) -> Option<Refusal> {
+        let refusal = self.not_let_in(workload, workload.ips());
+        let refusal = refusal.or_else(|| self.address_not_allowed(workload.ips()));
         refusal.or_else(|| {
-            let mut member = workload.member();
-            member.proxy_inbound_port = hello.proxy_inbound_port;
+            let member = workload.member();
             (!mesh::is_usable(&member)).then(|| {
                 let message = format!(
                     "proxies could not verify `{}`, which is `{}`: the name must be a DNS name of at most 253 \

@@ -10,13 +10,19 @@ use tracing::{debug, info};
 
 use super::health::{Health, Status};
 use super::hello::{self, Hello};
-use super::workload::Presence;
-use super::{OUR_QUESTION, Registry, STALE_REPORTS, StreamId, assignment};
+use super::workload::{Duty, Presence};
+use super::{
+    DISCONNECT_GRACE, Effect, OUR_QUESTION, Registry, Replicas, STALE_REPORTS, StreamId, assignment,
+};
 use crate::identity::SpiffeId;
 use crate::refusal::{Reason, Refusal};
+use crate::store::{Key, Ready};
 
 /// Between two answers to heartbeats with a number that does not rise.
 const LEAST_BETWEEN_ANSWERS: Duration = Duration::from_secs(1);
+
+/// An old workload is gone after about this time.
+const ROOM: Duration = Duration::from_secs(1);
 
 /// The state of a stream.
 #[derive(Debug)]
@@ -28,8 +34,12 @@ pub(super) struct Session {
     pub(super) last_heard: Duration,
     /// The last heartbeat of the harness that was answered, and when.
     answered: Option<(u64, Duration)>,
-    /// Hash of the assignment that it has.
+    /// Hash of the assignment that it has; empty before the first.
     pub(super) sent: Vec<u8>,
+    /// The report that is acknowledged as soon as the store has it.
+    pub(super) owed: Option<u64>,
+    /// Whether no other replica has its VM.
+    pub(super) claimed: bool,
     stale_reports: u32,
 }
 
@@ -54,11 +64,10 @@ pub(super) enum Wait {
         /// When its silence counts as an answer.
         until: Duration,
     },
+    /// The other replicas to say that none of them has its VM.
+    Replicas,
     /// An old workload with its address to go.
-    Room {
-        /// When it is gone.
-        until: Duration,
-    },
+    Room,
 }
 
 // === impl Session ===
@@ -72,6 +81,8 @@ impl Session {
             last_heard: now,
             answered: None,
             sent: Vec::new(),
+            owed: None,
+            claimed: false,
             stale_reports: 0,
         }
     }
@@ -125,11 +136,18 @@ impl Registry {
             && workload.presence == Presence::Connected(stream)
         {
             workload.presence = Presence::Lost(self.now);
+            if workload.duty == Duty::None {
+                workload.duty = Duty::LastWord;
+            }
             info!(
                 namespace = key.0,
                 workload = key.1,
                 "session ended, workload kept"
             );
+            self.settle(&key);
+            if self.replicas == Replicas::One {
+                self.due_at(self.now.saturating_add(DISCONNECT_GRACE));
+            }
         }
         self.free_challengers_of(stream);
     }
@@ -164,19 +182,24 @@ impl Registry {
             self.acknowledge(stream, seq, Outcome::Queued);
             return;
         };
-        let Some(workload) = self.workloads.get_mut(&key) else {
-            return;
+        let Some(there) = self
+            .workloads
+            .get(&key)
+            .and_then(|workload| workload.there.as_ref())
+        else {
+            session.owed = Some(seq);
+            return self.judge(stream);
         };
-        let health = &session.hello.health;
-        if !health.workload_uid.is_empty() && health.workload_uid != workload.uid {
+        let reported = &session.hello.health.workload_uid;
+        if !reported.is_empty() && *reported != there.uid {
             session.stale_reports += 1;
             if session.stale_reports >= STALE_REPORTS {
                 let refusal = Refusal::new(
                     Reason::StaleGeneration,
                     format!(
                         "health is reported for uid {}, the workload has {}",
-                        health.workload_uid.escape_debug(),
-                        workload.uid
+                        reported.escape_debug(),
+                        there.uid
                     ),
                 );
                 self.end(stream, Some(refusal));
@@ -187,23 +210,44 @@ impl Registry {
             return;
         }
         session.stale_reports = 0;
-        let before = workload.condition.status;
-        workload.condition.report(health, self.now);
-        let condition = &workload.condition;
-        if before != condition.status {
+        session.owed = Some(seq);
+        self.judge(stream);
+    }
+
+    /// Lets the newest report of a stream count, as far as it may.
+    pub(super) fn judge(&mut self, stream: StreamId) {
+        let Some(session) = self.sessions.get(&stream) else {
+            return;
+        };
+        let Stage::Joined(key) = &session.stage else {
+            return;
+        };
+        let Some(workload) = self.workloads.get_mut(key) else {
+            return;
+        };
+        let before = workload.condition.ready.status;
+        if !workload.condition.report(&session.hello.health, self.now) {
+            let until = workload.condition.held_until();
+            self.due_at(until);
+            return self.queue_owed(stream);
+        }
+        let ready = &workload.condition.ready;
+        if before != ready.status {
             info!(
                 namespace = key.0,
                 workload = key.1,
-                ready = condition.status.as_str(),
-                reason = condition.reason,
-                detail = condition.message,
+                ready = ready.status.as_str(),
+                reason = ready.reason,
+                detail = ready.message,
                 "readiness changed"
             );
         }
-        self.acknowledge(stream, seq, Outcome::Persisted);
+        let key = key.clone();
+        self.settle(&key);
+        self.acknowledge_owed(stream);
     }
 
-    fn acknowledge(&mut self, stream: StreamId, seq: u64, outcome: Outcome) {
+    pub(super) fn acknowledge(&mut self, stream: StreamId, seq: u64, outcome: Outcome) {
         self.send(
             stream,
             Kind::HealthAck(v1::HealthAck {
@@ -225,34 +269,32 @@ impl Registry {
         let Stage::Joined(key) = session.stage.clone() else {
             return;
         };
+        let advertised = self.mesh.advertised(&ips);
         let workload = self.workloads.get(&key);
-        let refusal = workload.and_then(|workload| self.not_let_in(workload, &ips));
-        if let Some(refusal) = refusal.or_else(|| self.address_not_allowed(&ips)) {
+        let refusal = workload.and_then(|workload| self.not_let_in(workload, &advertised));
+        if let Some(refusal) = refusal.or_else(|| self.address_not_allowed(&advertised)) {
             return self.end(stream, Some(refusal));
         }
-        match self.make_room(&key, &ips) {
-            Ok(None) => {}
+        match self.make_room(&key, &advertised) {
+            Ok(true) => {}
             // Its next stream begins with the addresses that it has then.
-            Ok(Some(until)) => {
-                let wait = until.saturating_sub(self.now);
+            Ok(false) => {
                 let refusal = Refusal::new(
                     Reason::AddressInUse,
                     "the workload that had this address is being removed",
                 );
-                return self.end(stream, Some(refusal.retry_after(wait)));
+                return self.end(stream, Some(refusal.retry_after(ROOM)));
             }
             Err(refusal) => return self.end(stream, Some(refusal)),
         }
-        if let Some(workload) = self.workloads.get_mut(&key) {
-            info!(
-                namespace = key.0,
-                workload = key.1,
-                ?ips,
-                "addresses changed"
-            );
-            workload.ips = ips;
-            self.assign(stream);
-        }
+        info!(
+            namespace = key.0,
+            workload = key.1,
+            ?ips,
+            "addresses changed"
+        );
+        self.reshape(&key);
+        self.assign(stream);
     }
 
     fn take_leave(&mut self, stream: StreamId, mode: Mode, reason: &str) {
@@ -275,15 +317,19 @@ impl Registry {
             .filter(|c| !c.is_control())
             .take(256)
             .collect();
-        match mode {
-            Mode::Remove => workload.retire("Draining", &reason, now),
-            // An unknown mode of a newer harness says at least that it wants no traffic.
-            Mode::Drain | Mode::Reboot | Mode::Unspecified => {
-                workload
-                    .condition
-                    .set(Status::False, "Draining", &reason, now);
-            }
+        workload.condition.set(
+            Ready {
+                status: Status::False,
+                reason: "Draining".to_owned(),
+                message: reason.clone(),
+            },
+            now,
+        );
+        // An unknown mode of a newer harness says at least that it wants no traffic.
+        if mode == Mode::Remove {
+            workload.retire("Draining", &reason, now);
         }
+        self.settle(&key);
         info!(
             namespace = key.0,
             workload = key.1,
@@ -297,17 +343,30 @@ impl Registry {
         }
     }
 
-    /// Sends the assignment, whether it has changed or not.
+    /// Sends the assignment, whether it has changed or not. There is none before the store has given a uid.
     pub(super) fn assign(&mut self, stream: StreamId) {
-        let Some(session) = self.sessions.get_mut(&stream) else {
+        let Some((_, assignment)) = self.assignment(stream) else {
             return;
         };
-        if let Stage::Joined(key) = &session.stage
-            && let Some(workload) = self.workloads.get(key)
-        {
-            let assignment = assignment::build(&self.mesh, &self.anchors, workload);
+        if let Some(session) = self.sessions.get_mut(&stream) {
+            if session.sent.is_empty() {
+                self.effects.push(Effect::Count("ASSIGNED"));
+            }
             assignment.config_hash.clone_into(&mut session.sent);
             self.send(stream, Kind::Assignment(assignment));
         }
+    }
+
+    /// What a stream is to be told, and its workload.
+    pub(super) fn assignment(&self, stream: StreamId) -> Option<(&Key, v1::Assignment)> {
+        let Stage::Joined(key) = &self.sessions.get(&stream)?.stage else {
+            return None;
+        };
+        let workload = self.workloads.get(key)?;
+        let group = (key.0.clone(), workload.group.name.to_string());
+        let group = self.manifests.groups.get(&group)?;
+        let uid = &workload.there.as_ref()?.uid;
+        let made = assignment::build(&self.mesh, &self.anchors, group, workload, uid);
+        Some((key, made))
     }
 }

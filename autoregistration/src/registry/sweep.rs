@@ -2,37 +2,58 @@
 
 use std::time::Duration;
 
-use tracing::{info, warn};
+use linkerd_harness_api::v1::health_report::State;
+use tracing::info;
 
+use super::claims::silent_holder;
 use super::health::Status;
 use super::session::{Session, Stage, Wait};
-use super::workload::Workload;
-use super::{HEARTBEAT, MISSED_HEARTBEATS, Registry};
+use super::{HEARTBEAT, MISSED_HEARTBEATS, Registry, Replicas};
 use crate::refusal::{Reason, Refusal};
 
 // === impl Registry ===
 
 impl Registry {
-    /// When something is due next.
-    pub fn next_due(&self) -> Option<Duration> {
-        let restore = (!self.restored).then_some(self.mesh.restore_window);
-        let sessions = self.sessions.values().map(session_due);
-        let workloads = self.workloads.values().filter_map(workload_due);
-        sessions.chain(workloads).chain(restore).min()
-    }
-
+    /// Does what is due. What is due next is looked for only then: every heartbeat puts something off.
     pub(super) fn sweep(&mut self) {
         let now = self.now;
+        if self.due.is_none_or(|due| due > now) {
+            return;
+        }
         if !self.restored && now >= self.mesh.restore_window {
             self.restored = true;
+            self.changed = true;
             info!(
                 workloads = self.workloads.len(),
                 "restore window passed, unknown addresses are answered from now on"
             );
         }
         self.end_silent_sessions();
-        self.sweep_workloads();
+        if self.replicas == Replicas::One {
+            self.judge_lost();
+        }
+        self.sweep_held();
         self.sweep_waits();
+        self.sweep_asked();
+        if !self.rollout.is_empty() && self.batch_at <= now {
+            self.next_batch();
+        }
+        self.due = self.find_due();
+    }
+
+    fn find_due(&self) -> Option<Duration> {
+        let restore = (!self.restored).then_some(self.mesh.restore_window);
+        let batch = (!self.rollout.is_empty()).then_some(self.batch_at);
+        let asked = self.asked.values().map(|asked| asked.until);
+        let sessions = self.sessions.values().map(session_due);
+        let held = self.held().filter_map(|(_, until)| until);
+        sessions
+            .chain(asked)
+            .chain(held)
+            .chain(self.judgement_due())
+            .chain(restore)
+            .chain(batch)
+            .min()
     }
 
     fn end_silent_sessions(&mut self) {
@@ -54,36 +75,28 @@ impl Registry {
         }
     }
 
-    fn sweep_workloads(&mut self) {
+    /// Streams whose report "ready" does not count yet, and when it does.
+    fn held(&self) -> impl Iterator<Item = (super::StreamId, Option<Duration>)> {
+        self.sessions.iter().filter_map(|(stream, session)| {
+            let Stage::Joined(key) = &session.stage else {
+                return None;
+            };
+            let condition = &self.workloads.get(key)?.condition;
+            let held = session.hello.health.state == State::Healthy
+                && condition.ready.status != Status::True;
+            held.then(|| (*stream, condition.held_until()))
+        })
+    }
+
+    fn sweep_held(&mut self) {
         let now = self.now;
-        let mut gone = Vec::new();
-        for (key, workload) in &mut self.workloads {
-            if workload.removal.is_some_and(|removal| removal <= now) {
-                gone.push(key.clone());
-                continue;
-            }
-            if workload.condition.status != Status::Unknown
-                && workload.grace_ends().is_some_and(|ends| ends <= now)
-            {
-                warn!(
-                    namespace = key.0,
-                    workload = key.1,
-                    "workload unreachable, not ready"
-                );
-                workload.condition.set(
-                    Status::Unknown,
-                    "HarnessUnreachable",
-                    "its harness has not been heard of",
-                    now,
-                );
-            }
-            // It has not been ready for long.
-            if workload.expires().is_some_and(|expires| expires <= now) {
-                gone.push(key.clone());
-            }
-        }
-        for key in gone {
-            self.remove(&key);
+        let due = self
+            .held()
+            .filter(|(_, until)| until.is_none_or(|until| until <= now))
+            .map(|(stream, _)| stream)
+            .collect::<Vec<_>>();
+        for stream in due {
+            self.judge(stream);
         }
     }
 
@@ -99,26 +112,7 @@ impl Registry {
         }
         for holder in silent_holders {
             // Should it only have been asleep, it is the newcomer when it is back.
-            self.end(
-                holder,
-                Some(Refusal::new(
-                    Reason::DuplicateInstance,
-                    "another process of this machine registered and this one did not answer",
-                )),
-            );
-            self.free_challengers_of(holder);
-        }
-        self.admit_waiting(|wait, _| matches!(wait, Wait::Room { until } if *until <= now));
-    }
-
-    pub(super) fn remove(&mut self, key: &(String, String)) {
-        if let Some(workload) = self.workloads.remove(key) {
-            info!(
-                namespace = key.0,
-                workload = key.1,
-                reason = workload.condition.reason,
-                "workload removed"
-            );
+            self.end(holder, Some(silent_holder()));
         }
     }
 }
@@ -132,18 +126,7 @@ fn silence_ends(session: &Session) -> Duration {
 fn session_due(session: &Session) -> Duration {
     let silence = silence_ends(session);
     match session.stage {
-        Stage::Waiting(Wait::Answer { until, .. } | Wait::Room { until }) => silence.min(until),
-        Stage::Waiting(Wait::Group) | Stage::Joined(_) => silence,
+        Stage::Waiting(Wait::Answer { until, .. }) => silence.min(until),
+        Stage::Waiting(Wait::Group | Wait::Replicas | Wait::Room) | Stage::Joined(_) => silence,
     }
-}
-
-fn workload_due(workload: &Workload) -> Option<Duration> {
-    // Once unknown, the grace has done its work.
-    let grace = workload
-        .grace_ends()
-        .filter(|_| workload.condition.status != Status::Unknown);
-    [workload.removal, grace, workload.expires()]
-        .into_iter()
-        .flatten()
-        .min()
 }

@@ -3,22 +3,27 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures::future::BoxFuture;
 use linkerd_harness_api::v1::{ControllerMessage, harness_message};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tonic::Status;
 use tracing::warn;
 
 use super::hello::Hello;
-use super::objects::Objects;
-use super::{Effect, Event, Registry, StreamId, Verdict};
+use super::objects::{Objects, Totals};
+use super::{AskId, Census, Claim, Claimed, Effect, Event, Registry, Replicas, StreamId, Verdict};
 use crate::identity::SpiffeId;
 use crate::manifests::Manifests;
 use crate::metrics::Metrics;
 use crate::registration::status;
+use crate::store::memory::Memory;
+use crate::store::{News, Wish};
 use crate::view::View;
 
 /// Where the messages to one harness go. Bounded: one that does not read is ended and never holds up the others.
@@ -59,8 +64,54 @@ pub enum Command {
         /// Where to answer.
         reply: oneshot::Sender<Verdict>,
     },
+    /// What is the state, in full?
+    Objects {
+        /// Where to answer.
+        reply: oneshot::Sender<Objects>,
+    },
+    /// How much is there of everything?
+    Totals {
+        /// Where to answer.
+        reply: oneshot::Sender<Totals>,
+    },
+    /// Which VMs have a stream here?
+    Digest {
+        /// Where to answer.
+        reply: oneshot::Sender<Vec<[u8; 16]>>,
+    },
+    /// Another replica has this VM. The answer may take [`CHALLENGE`](super::CHALLENGE).
+    Claim {
+        /// What it has.
+        claim: Claim,
+        /// Where to answer.
+        reply: oneshot::Sender<Claimed>,
+    },
     /// We are going down: harnesses are told, then the task ends.
     Shutdown,
+}
+
+/// Where workloads are kept.
+#[derive(Debug)]
+pub enum Link {
+    /// In this process.
+    Memory(Memory),
+    /// Elsewhere.
+    Remote {
+        /// Takes wishes, and never makes us wait.
+        wishes: mpsc::UnboundedSender<Wish>,
+        /// What is there.
+        news: mpsc::Receiver<News>,
+    },
+}
+
+/// The other replicas.
+pub struct Others {
+    /// Asks all of them whether one has this VM.
+    pub claim: Box<dyn Fn(Claim) -> BoxFuture<'static, Claimed> + Send + Sync>,
+    /// Whether it is for us to say that VMs are lost.
+    pub leading: watch::Receiver<bool>,
+    /// Whom they have, now and then while we lead.
+    pub census: mpsc::Receiver<Census>,
 }
 
 /// The task.
@@ -71,9 +122,15 @@ pub struct Task {
     commands: mpsc::Receiver<Command>,
     manifests: watch::Receiver<Arc<Manifests>>,
     anchors: watch::Receiver<Arc<str>>,
+    store: Link,
+    others: Option<Others>,
     outboxes: BTreeMap<StreamId, Outbox>,
+    /// Our claims, on their way through the other replicas.
+    claims: JoinSet<(StreamId, Claimed)>,
+    /// Replicas that asked us, by their question.
+    asks: BTreeMap<AskId, oneshot::Sender<Claimed>>,
+    asked: AskId,
     view: watch::Sender<Arc<View>>,
-    objects: watch::Sender<Arc<Objects>>,
     metrics: Metrics,
 }
 
@@ -86,58 +143,74 @@ pub struct Inputs {
     pub manifests: watch::Receiver<Arc<Manifests>>,
     /// Trust anchors of the mesh, PEM.
     pub anchors: watch::Receiver<Arc<str>>,
+    /// Where workloads are kept.
+    pub store: Link,
+    /// The other replicas; `None` when there is but one, now and ever.
+    pub others: Option<Others>,
     /// Counters.
     pub metrics: Metrics,
+}
+
+// === impl Others ===
+
+impl std::fmt::Debug for Others {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Others")
+            .field("leading", &self.leading)
+            .finish_non_exhaustive()
+    }
 }
 
 // === impl Task ===
 
 impl Task {
-    /// The task and what it publishes.
-    pub fn new(
-        mesh: super::Mesh,
-        mut inputs: Inputs,
-    ) -> (
-        Self,
-        watch::Receiver<Arc<View>>,
-        watch::Receiver<Arc<Objects>>,
-    ) {
+    /// The task, and the mesh as it publishes it when it is the only replica.
+    pub fn new(mesh: super::Mesh, mut inputs: Inputs) -> (Self, watch::Receiver<Arc<View>>) {
         let manifests = Arc::clone(&inputs.manifests.borrow_and_update());
         let anchors = Arc::clone(&inputs.anchors.borrow_and_update());
-        let registry = Registry::new(mesh, manifests, anchors);
-        let first = Arc::new(registry.view());
-        let (objects, objects_receiver) =
-            watch::channel(Arc::new(registry.objects(Arc::clone(&first))));
-        let (view, view_receiver) = watch::channel(first);
+        let replicas = match inputs.others {
+            Some(_) => Replicas::Several,
+            None => Replicas::One,
+        };
+        let registry = Registry::new(mesh, replicas, manifests, anchors);
+        let (view, view_receiver) = watch::channel(Arc::new(registry.view()));
         let task = Self {
             registry,
             started: Instant::now(),
             commands: inputs.commands,
             manifests: inputs.manifests,
             anchors: inputs.anchors,
+            store: inputs.store,
+            others: inputs.others,
             outboxes: BTreeMap::new(),
+            claims: JoinSet::new(),
+            asks: BTreeMap::new(),
+            asked: 0,
             view,
-            objects,
             metrics: inputs.metrics,
         };
-        (task, view_receiver, objects_receiver)
+        (task, view_receiver)
     }
 
     /// Runs until it is told to shut down, or nobody is left who could ask it anything.
     pub async fn run(mut self) {
         loop {
-            let due = self.registry.next_due();
-            let at = due.map(|due| self.started + due);
+            let at = self.due().map(|due| self.started + due);
             let event = tokio::select! {
                 command = self.commands.recv() => match command {
                     Some(Command::Shutdown) | None => break,
                     Some(command) => self.event(command),
                 },
+                Some(news) = news(&mut self.store) => Some(Event::News(news)),
                 Ok(()) = self.manifests.changed() => {
                     Some(Event::Manifests(Arc::clone(&self.manifests.borrow_and_update())))
                 }
                 Ok(()) = self.anchors.changed() => {
                     Some(Event::Anchors(Arc::clone(&self.anchors.borrow_and_update())))
+                }
+                Some(event) = told(&mut self.others) => Some(event),
+                Some(Ok((stream, claimed))) = self.claims.join_next() => {
+                    Some(Event::Claimed { stream, claimed })
                 }
                 () = sleep_until(at) => Some(Event::Tick),
             };
@@ -148,7 +221,16 @@ impl Task {
         self.handle(Event::Shutdown);
     }
 
+    fn due(&self) -> Option<Duration> {
+        let store = match &self.store {
+            Link::Memory(memory) => memory.due(),
+            Link::Remote { .. } => None,
+        };
+        self.registry.next_due().into_iter().chain(store).min()
+    }
+
     fn event(&mut self, command: Command) -> Option<Event> {
+        // Those who have hung up need no answer.
         match command {
             Command::Open {
                 stream,
@@ -173,74 +255,127 @@ impl Task {
                 hello,
                 reply,
             } => {
-                // One that has hung up needs no answer.
                 drop(reply.send(self.registry.check(&caller, &hello)));
                 None
+            }
+            Command::Objects { reply } => {
+                drop(reply.send(self.registry.objects()));
+                None
+            }
+            Command::Totals { reply } => {
+                let _hung_up = reply.send(self.registry.totals());
+                None
+            }
+            Command::Digest { reply } => {
+                drop(reply.send(self.registry.digest()));
+                None
+            }
+            Command::Claim { claim, reply } => {
+                self.asked += 1;
+                self.asks.insert(self.asked, reply);
+                Some(Event::Asked {
+                    ask: self.asked,
+                    claim,
+                })
             }
             Command::Shutdown => Some(Event::Shutdown),
         }
     }
 
     fn handle(&mut self, event: Event) {
-        let mut effects = self.registry.handle(self.started.elapsed(), event);
-        while !effects.is_empty() {
-            let mut stuck = Vec::new();
-            for effect in effects.drain(..) {
-                match effect {
-                    Effect::Send(stream, kind) => {
-                        let message = Ok(ControllerMessage { kind: Some(*kind) });
-                        if self
-                            .outboxes
-                            .get(&stream)
-                            .is_some_and(|outbox| outbox.try_send(message).is_err())
-                        {
-                            stuck.push(stream);
-                        }
-                    }
-                    Effect::End(stream, refusal) => {
-                        if let Some(outbox) = self.outboxes.remove(&stream)
-                            && let Some(refusal) = refusal
-                        {
-                            // A full outbox is closed without the reason.
-                            drop(outbox.try_send(Err(status::from_refusal(&refusal))));
-                        }
-                    }
-                    Effect::Count(outcome) => self.metrics.hello(outcome),
-                }
-            }
-            // Either gone, which its own end will tell, or it does not read.
-            for stream in stuck {
-                if let Some(outbox) = self.outboxes.remove(&stream)
-                    && !outbox.is_closed()
-                {
-                    warn!(stream, "session ended, its harness does not read");
-                }
-                effects.extend(
-                    self.registry
-                        .handle(self.started.elapsed(), Event::Closed { stream }),
-                );
+        let now = self.started.elapsed();
+        let mut effects = VecDeque::from(self.registry.handle(now, event));
+        if let Link::Memory(memory) = &mut self.store {
+            for news in memory.remove(now) {
+                effects.extend(self.registry.handle(now, Event::News(news)));
             }
         }
-        self.publish();
+        while let Some(effect) = effects.pop_front() {
+            for event in self.carry_out(effect) {
+                effects.extend(self.registry.handle(self.started.elapsed(), event));
+            }
+        }
+        if self.registry.take_changed() && self.others.is_none() {
+            self.view.send_if_modified(|current| {
+                let view = self.registry.view();
+                let changed = **current != view;
+                if changed {
+                    *current = Arc::new(view);
+                }
+                changed
+            });
+        }
     }
 
-    fn publish(&self) {
-        let view = self.registry.view();
-        self.view.send_if_modified(|current| {
-            let changed = **current != view;
-            if changed {
-                *current = Arc::new(view);
+    /// Does it; answers with what happens by that.
+    fn carry_out(&mut self, effect: Effect) -> Vec<Event> {
+        match effect {
+            Effect::Send(stream, kind) => {
+                let message = Ok(ControllerMessage { kind: Some(*kind) });
+                let outbox = self.outboxes.get(&stream);
+                if outbox.is_some_and(|outbox| outbox.try_send(message).is_err()) {
+                    // Either gone, which its own end will tell, or it does not read.
+                    if let Some(outbox) = self.outboxes.remove(&stream)
+                        && !outbox.is_closed()
+                    {
+                        warn!(stream, "session ended, its harness does not read");
+                    }
+                    return vec![Event::Closed { stream }];
+                }
             }
-            changed
-        });
-        let objects = self.registry.objects(Arc::clone(&self.view.borrow()));
-        self.objects.send_if_modified(|current| {
-            let changed = **current != objects;
-            if changed {
-                *current = Arc::new(objects);
+            Effect::End(stream, refusal) => {
+                if let Some(outbox) = self.outboxes.remove(&stream)
+                    && let Some(refusal) = refusal
+                {
+                    // A full outbox is closed without the reason.
+                    drop(outbox.try_send(Err(status::from_refusal(&refusal))));
+                }
             }
-            changed
-        });
+            Effect::Count(outcome) => self.metrics.hello(outcome),
+            Effect::Wish(wish) => match &mut self.store {
+                Link::Memory(memory) => {
+                    let news = memory.wish(self.started.elapsed(), wish);
+                    return news.into_iter().map(Event::News).collect();
+                }
+                // The store ends only with the process.
+                Link::Remote { wishes, .. } => drop(wishes.send(wish)),
+            },
+            Effect::Claim(stream, claim) => {
+                let Some(others) = &self.others else {
+                    let claimed = Claimed::Free;
+                    return vec![Event::Claimed { stream, claimed }];
+                };
+                let claimed = (others.claim)(claim);
+                self.claims.spawn(async move { (stream, claimed.await) });
+            }
+            Effect::Answer(ask, claimed) => {
+                if let Some(reply) = self.asks.remove(&ask) {
+                    let _hung_up = reply.send(claimed);
+                }
+            }
+        }
+        Vec::new()
+    }
+}
+
+async fn news(store: &mut Link) -> Option<News> {
+    match store {
+        Link::Memory(_) => std::future::pending().await,
+        Link::Remote { news, .. } => news.recv().await,
+    }
+}
+
+/// What the other replicas tell without being asked.
+async fn told(others: &mut Option<Others>) -> Option<Event> {
+    let Some(others) = others else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        Ok(()) = others.leading.changed() => {
+            Some(Event::Leading(*others.leading.borrow_and_update()))
+        }
+        Some(census) = others.census.recv() => Some(Event::Census(census)),
+        else => None,
     }
 }
 

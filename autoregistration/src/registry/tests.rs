@@ -6,6 +6,8 @@ mod edits;
 mod joining;
 mod leaving;
 mod readiness;
+mod replicas;
+mod stores;
 mod takeover;
 mod walk;
 
@@ -15,6 +17,8 @@ use linkerd_harness_api::v1::leave::Mode;
 
 use super::*;
 use crate::manifests::Source;
+use crate::store::memory::Memory;
+use crate::store::{Desired, Ready, Stored};
 use crate::view::View;
 
 const GROUP: &str = r"
@@ -33,6 +37,7 @@ const ID: &str = "spiffe://root.linkerd.cluster.local/proxy-harness";
 /// A registry at a time of its own, with shorthands for what harnesses say.
 struct Bench {
     registry: Registry,
+    store: Memory,
     now: Duration,
 }
 
@@ -100,6 +105,8 @@ fn mesh() -> Mesh {
         default_inbound_policy: "all-unauthenticated".into(),
         service_network: "10.96.0.0/16".parse().unwrap(),
         restore_window: Duration::from_secs(10),
+        families: Families::All,
+        default_access: DefaultAccess::TrustDomain,
         controller: "test".into(),
     }
 }
@@ -110,14 +117,44 @@ impl Bench {
     }
 
     fn of(mesh: Mesh, text: &str) -> Self {
+        Self::with(mesh, Replicas::One, text)
+    }
+
+    /// One of several replicas. Claims are for the test to answer.
+    fn of_several(text: &str) -> Self {
+        Self::with(mesh(), Replicas::Several, text)
+    }
+
+    fn with(mesh: Mesh, replicas: Replicas, text: &str) -> Self {
         Self {
-            registry: Registry::new(mesh, manifests(text), "ANCHORS".into()),
+            registry: Registry::new(mesh, replicas, manifests(text), "ANCHORS".into()),
+            store: Memory::default(),
             now: Duration::ZERO,
         }
     }
 
+    /// What others see of an event: wishes are carried out at once.
     fn event(&mut self, event: Event) -> Vec<Effect> {
-        self.registry.handle(self.now, event)
+        let mut effects = VecDeque::from(self.registry.handle(self.now, event));
+        for news in self.store.remove(self.now) {
+            effects.extend(self.registry.handle(self.now, Event::News(news)));
+        }
+        let mut seen = Vec::new();
+        while let Some(effect) = effects.pop_front() {
+            let Effect::Wish(wish) = effect else {
+                seen.push(effect);
+                continue;
+            };
+            for news in self.store.wish(self.now, wish) {
+                effects.extend(self.registry.handle(self.now, Event::News(news)));
+            }
+        }
+        seen
+    }
+
+    fn due(&self) -> Option<Duration> {
+        let due = self.registry.next_due();
+        due.into_iter().chain(self.store.due()).min()
     }
 
     fn open(&mut self, stream: StreamId, vm: &Vm) -> Vec<Effect> {
@@ -168,11 +205,11 @@ impl Bench {
     fn pass(&mut self, duration: Duration) -> Vec<Effect> {
         let until = self.now + duration;
         let mut effects = Vec::new();
-        while let Some(due) = self.registry.next_due().filter(|due| *due <= until) {
+        while let Some(due) = self.due().filter(|due| *due <= until) {
             self.now = self.now.max(due);
             effects.extend(self.event(Event::Tick));
             assert!(
-                self.registry.next_due().is_none_or(|next| next > self.now),
+                self.due().is_none_or(|next| next > self.now),
                 "the registry would spin: what was due at {:?} is still due",
                 self.now
             );

@@ -1,16 +1,18 @@
 //! A workload: the member of the mesh that a VM has become, kept while the VM is away.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use linkerd_harness_core::names::GroupRef;
 
 use super::health::{Condition, Status};
 use super::hello::Hello;
-use super::name::Fingerprint;
-use super::{DISCONNECT_GRACE, LEAVE_VIEW, Mesh, StreamId, WORKLOAD_TTL};
+use super::name::{CANDIDATES, Fingerprint};
+use super::{Mesh, StreamId};
 use crate::identity::SpiffeId;
 use crate::manifests::Group;
+use crate::store::{Desired, Key, Ready, Spec, Stored};
 use crate::view::Member;
 
 /// Label from which Linkerd takes an endpoint's zone.
@@ -23,32 +25,24 @@ pub(super) struct Workload {
     pub(super) group: GroupRef,
     /// Name, unique in the namespace.
     pub(super) name: String,
-    /// uid.
-    pub(super) uid: String,
     /// What it is recognised by.
     pub(super) fingerprint: Fingerprint,
     /// SPIFFE ID.
     pub(super) identity: SpiffeId,
-    /// SNI of its proxy.
-    pub(super) server_name: String,
-    /// The group as it was last seen.
-    pub(super) template: Group,
-    /// Addresses.
-    pub(super) ips: Vec<IpAddr>,
-    /// Port of the proxy's inbound listener.
-    pub(super) proxy_inbound_port: u16,
-    /// Zone, may be empty.
-    pub(super) zone: String,
-    /// For people.
-    pub(super) hostname: String,
+    /// As the mesh shall see it.
+    pub(super) spec: Arc<Spec>,
     /// When it was made, since our start.
     pub(super) created: Duration,
     /// Whether it may receive traffic.
     pub(super) condition: Condition,
     /// Its VM's stream.
     pub(super) presence: Presence,
-    /// When it goes, once that is decided.
-    pub(super) removal: Option<Duration>,
+    /// What the store has of it.
+    pub(super) there: Option<Box<Stored>>,
+    /// What we have to do with it while its VM has no stream here.
+    pub(super) duty: Duty,
+    /// What was last wished.
+    pub(super) wished: Option<Desired>,
 }
 
 /// Whether a workload's VM is there.
@@ -56,65 +50,135 @@ pub(super) struct Workload {
 pub(super) enum Presence {
     /// On this stream.
     Connected(StreamId),
-    /// Away since this moment.
+    /// On none of ours, and not known to be on another's, since this moment.
     Lost(Duration),
+}
+
+/// What is left to do with a workload whose VM has no stream here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Duty {
+    /// Nothing: it is as it should be, or for others to write.
+    None,
+    /// What its VM said last is still to be written.
+    LastWord,
+    /// It is to be marked as one that nobody has heard of.
+    Mark,
+    /// It is to be removed.
+    Remove {
+        /// Whether it was seen not to be ready since that was decided. One that is ready after that is in use again.
+        seen_unready: bool,
+    },
 }
 
 // === impl Workload ===
 
 impl Workload {
-    /// A workload that was just made; not ready yet.
+    /// A workload that is about to be made; not ready yet.
     pub(super) fn new(
         name: String,
         fingerprint: Fingerprint,
         caller: &SpiffeId,
         hello: &Hello,
-        mesh: &Mesh,
         now: Duration,
     ) -> Self {
         Self {
-            server_name: format!(
-                "{name}.{}.external.identity.{}.{}",
-                hello.group.namespace, mesh.linkerd_namespace, mesh.identity_trust_domain
-            ),
-            uid: fingerprint.uid(),
             group: hello.group.clone(),
             name,
             fingerprint,
             identity: caller.clone(),
-            template: Group::default(),
-            ips: Vec::new(),
-            proxy_inbound_port: 0,
-            zone: String::new(),
-            hostname: String::new(),
+            spec: Arc::default(),
             created: now,
-            condition: Condition::starting(now),
+            condition: Condition::new(Ready::starting(), now),
             presence: Presence::Lost(now),
-            removal: None,
+            there: None,
+            duty: Duty::None,
+            wished: None,
         }
     }
 
-    /// The VM is there: takes over what it says of itself.
-    pub(super) fn connect(
-        &mut self,
-        stream: StreamId,
-        hello: &Hello,
-        group: &Group,
-        now: Duration,
-    ) {
-        group.clone_into(&mut self.template);
-        hello.ips.clone_into(&mut self.ips);
-        hello.zone.clone_into(&mut self.zone);
-        hello.hostname.clone_into(&mut self.hostname);
-        self.proxy_inbound_port = hello.proxy_inbound_port;
-        self.presence = Presence::Connected(stream);
-        self.removal = None;
-        self.condition.report(&hello.health, now);
+    /// One that the store has; `None` when it does not say what we write.
+    pub(super) fn stored(key: &Key, stored: &Stored, now: Duration) -> Option<Self> {
+        let spec = &stored.spec;
+        let group = GroupRef {
+            namespace: key.0.parse().ok()?,
+            name: spec.group.parse().ok()?,
+        };
+        let fingerprint = Fingerprint::from_hex(&spec.fingerprint)?;
+        // A copy that somebody has made under another name is not ours.
+        let named = |candidate| fingerprint.workload_name(&group, candidate) == key.1;
+        if !stored.ours || !(0..CANDIDATES).any(named) {
+            return None;
+        }
+        Some(Self {
+            group,
+            name: key.1.clone(),
+            fingerprint,
+            identity: spec.identity.parse().ok()?,
+            spec: Arc::new(spec.clone()),
+            created: now,
+            condition: Condition::new(stored.readiness(), now),
+            presence: Presence::Lost(now),
+            there: Some(Box::new(stored.clone())),
+            duty: Duty::None,
+            wished: None,
+        })
+    }
+
+    /// What the mesh shall see when `hello` is the VM and `group` its group.
+    pub(super) fn shape(&self, hello: &Hello, group: &Group, mesh: &Mesh) -> Spec {
+        let mut labels = group.labels.clone();
+        if !hello.zone.is_empty() {
+            labels
+                .entry(ZONE.to_owned())
+                .or_insert_with(|| hello.zone.clone());
+        }
+        Spec {
+            group: group.name.clone(),
+            group_uid: group.uid.clone(),
+            fingerprint: self.fingerprint.to_hex(),
+            hostname: hello.hostname.clone(),
+            labels,
+            annotations: group.annotations.clone(),
+            ports: group.ports.clone(),
+            proxy_inbound_port: hello.proxy_inbound_port,
+            ips: mesh.advertised(&hello.ips),
+            identity: self.identity.to_string(),
+            server_name: format!(
+                "{}.{}.external.identity.{}.{}",
+                self.name, self.group.namespace, mesh.linkerd_namespace, mesh.identity_trust_domain
+            ),
+        }
+    }
+
+    /// The same, where only the group is known to have changed.
+    pub(super) fn reshaped(&self, group: &Group) -> Spec {
+        let zone = self.spec.labels.get(ZONE).cloned();
+        let mut labels = group.labels.clone();
+        if let Some(zone) = zone {
+            labels.entry(ZONE.to_owned()).or_insert(zone);
+        }
+        Spec {
+            group_uid: group.uid.clone(),
+            labels,
+            annotations: group.annotations.clone(),
+            ports: group.ports.clone(),
+            ..Spec::clone(&self.spec)
+        }
     }
 
     /// Kubernetes namespace.
     pub(super) fn namespace(&self) -> &str {
         self.group.namespace.as_str()
+    }
+
+    /// Namespace and name.
+    pub(super) fn key(&self) -> Key {
+        (self.namespace().to_owned(), self.name.clone())
+    }
+
+    /// Addresses.
+    pub(super) fn ips(&self) -> &[IpAddr] {
+        &self.spec.ips
     }
 
     /// The stream of its VM.
@@ -125,52 +189,90 @@ impl Workload {
         }
     }
 
-    /// Until when a lost VM is believed to be well.
-    pub(super) fn grace_ends(&self) -> Option<Duration> {
+    /// Since when nobody has heard of it.
+    pub(super) fn lost_since(&self) -> Option<Duration> {
         match self.presence {
             Presence::Connected(_) => None,
-            Presence::Lost(since) => Some(since.saturating_add(DISCONNECT_GRACE)),
+            Presence::Lost(since) => Some(since),
         }
     }
 
-    /// Until when a lost VM is waited for.
-    pub(super) fn expires(&self) -> Option<Duration> {
-        match self.presence {
-            Presence::Connected(_) => None,
-            Presence::Lost(since) => Some(since.saturating_add(WORKLOAD_TTL)),
-        }
+    /// Whether it is on its way out.
+    pub(super) fn is_leaving(&self) -> bool {
+        matches!(self.duty, Duty::Remove { .. })
     }
 
     /// Takes it out: not ready now, gone when those who send to it had time to see that.
     pub(super) fn retire(&mut self, reason: &str, message: &str, now: Duration) {
-        let was_out = self.condition.status != Status::True;
-        let since = self.condition.since;
-        self.condition.set(Status::False, reason, message, now);
-        let out = if was_out { since } else { now };
-        let removal = out.saturating_add(LEAVE_VIEW).max(now);
-        self.removal = Some(self.removal.map_or(removal, |earlier| earlier.min(removal)));
+        self.condition.set(
+            Ready {
+                status: Status::False,
+                reason: reason.to_owned(),
+                message: message.to_owned(),
+            },
+            now,
+        );
+        if !self.is_leaving() {
+            self.duty = Duty::Remove {
+                seen_unready: false,
+            };
+        }
+    }
+
+    /// What is wanted of it now.
+    pub(super) fn desired(&self) -> Option<Desired> {
+        let ready = self.condition.ready.clone();
+        let present = |ready| Desired::Present {
+            spec: Arc::clone(&self.spec),
+            ready,
+        };
+        match (self.presence, self.duty) {
+            (_, Duty::Remove { .. }) => Some(Desired::Gone {
+                uid: self.there.as_ref().map(|there| there.uid.clone()),
+                ready,
+            }),
+            (Presence::Connected(_), _) => Some(present(ready)),
+            (Presence::Lost(_), Duty::LastWord) => (!self.is_in_effect()).then(|| present(ready)),
+            (Presence::Lost(_), Duty::Mark) => {
+                let there = self.there.as_ref()?;
+                (!there.readiness().same(&ready)).then(|| Desired::Marked {
+                    uid: there.uid.clone(),
+                    ready,
+                })
+            }
+            (Presence::Lost(_), Duty::None) => None,
+        }
+    }
+
+    /// Whether the store has it as it should be.
+    pub(super) fn is_in_effect(&self) -> bool {
+        self.there
+            .as_ref()
+            .is_some_and(|there| self.is_ready_as_wanted() && there.holds(&self.spec))
+    }
+
+    /// Whether the store has its condition as it should be.
+    pub(super) fn is_ready_as_wanted(&self) -> bool {
+        self.there
+            .as_ref()
+            .is_some_and(|there| there.readiness().same(&self.condition.ready))
     }
 
     /// What the mesh APIs see of it.
     pub(super) fn member(&self) -> Member {
-        let mut labels = self.template.labels.clone();
-        if !self.zone.is_empty() {
-            labels
-                .entry(ZONE.to_owned())
-                .or_insert_with(|| self.zone.clone());
-        }
+        let spec = &self.spec;
         Member {
             namespace: self.namespace().to_owned(),
             name: self.name.clone(),
             group: self.group.name.as_str().to_owned(),
-            labels,
-            annotations: self.template.annotations.clone(),
-            ips: self.ips.clone(),
-            ports: self.template.ports.clone(),
-            proxy_inbound_port: self.proxy_inbound_port,
-            identity: self.identity.to_string(),
-            server_name: self.server_name.clone(),
-            ready: self.condition.status == Status::True && self.removal.is_none(),
+            labels: spec.labels.clone(),
+            annotations: spec.annotations.clone(),
+            ips: spec.ips.clone(),
+            ports: spec.ports.clone(),
+            proxy_inbound_port: spec.proxy_inbound_port,
+            identity: spec.identity.clone(),
+            server_name: spec.server_name.clone(),
+            ready: self.condition.ready.status == Status::True && !self.is_leaving(),
         }
     }
 }

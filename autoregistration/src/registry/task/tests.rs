@@ -5,7 +5,9 @@ use linkerd_harness_api::v1::controller_message::Kind;
 
 use super::*;
 use crate::manifests::Source;
-use crate::registry::{DISCONNECT_GRACE, HEARTBEAT, Mesh, WORKLOAD_TTL, hello};
+use crate::registry::{
+    DISCONNECT_GRACE, DefaultAccess, Families, HEARTBEAT, Mesh, WORKLOAD_TTL, hello,
+};
 
 struct Bench {
     commands: mpsc::Sender<Command>,
@@ -32,15 +34,19 @@ fn start() -> Bench {
         default_inbound_policy: "deny".into(),
         service_network: "10.96.0.0/16".parse().unwrap(),
         restore_window: Duration::from_secs(10),
+        families: Families::All,
+        default_access: DefaultAccess::TrustDomain,
         controller: "test".into(),
     };
     let inputs = Inputs {
         commands: commands_receiver,
         manifests: manifests_receiver,
         anchors: anchors_receiver,
+        store: Link::Memory(Memory::default()),
+        others: None,
         metrics: Metrics::default(),
     };
-    let (task, view, _) = Task::new(mesh, inputs);
+    let (task, view) = Task::new(mesh, inputs);
     tokio::spawn(task.run());
     Bench {
         commands,

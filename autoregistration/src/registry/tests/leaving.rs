@@ -8,7 +8,10 @@ fn a_drain_is_not_ready_and_is_taken_back_by_health() {
     bench.open(1, &VM);
     assert_eq!(bench.leave(1, Mode::Drain), []);
     assert_eq!(bench.ready(), [false]);
-    bench.report(1, 2, State::Healthy, "");
+    let effects = bench.report(1, 2, State::Healthy, "");
+    assert_eq!(ack(&effects), Outcome::Queued);
+    assert_eq!(bench.ready(), [false], "it fell a moment ago");
+    bench.pass(seconds(5));
     assert_eq!(bench.ready(), [true]);
 }
 

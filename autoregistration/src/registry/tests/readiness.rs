@@ -59,9 +59,9 @@ fn a_lost_vm_stays_ready_for_the_grace_then_unready_then_goes() {
     assert_eq!(bench.ready(), [true]);
     bench.pass(seconds(1));
     assert_eq!(bench.ready(), [false]);
-    let objects = bench.registry.objects(Arc::new(bench.view()));
+    let objects = bench.registry.objects();
     assert_eq!(
-        objects.workloads[0].condition.status,
+        objects.workloads[0].condition.ready.status,
         health::Status::Unknown
     );
     bench.pass(seconds(15 * 60 - 46));

@@ -57,7 +57,7 @@ fn whatever_happens_there_is_one_session_a_workload_and_nothing_is_removed_while
             .collect::<Vec<_>>();
         for (key, id) in &joined {
             assert_eq!(
-                bench.registry.workloads[key].stream(),
+                bench.registry.workloads.get(key).unwrap().stream(),
                 Some(*id),
                 "step {step}"
             );

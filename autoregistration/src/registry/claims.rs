@@ -1,0 +1,162 @@
+//! A VM that comes to one replica may still have a stream on another.
+
+use linkerd_harness_api::v1::{self, controller_message::Kind};
+
+use super::name::Fingerprint;
+use super::session::{Stage, Wait};
+use super::workload::{Duty, Presence, Workload};
+use super::{AskId, CHALLENGE, Effect, OUR_QUESTION, Registry, StreamId};
+use crate::refusal::{Reason, Refusal};
+
+/// "This VM is here, on a stream of mine."
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// What the VM is recognised by.
+    pub fingerprint: Fingerprint,
+    /// Its process.
+    pub session_id: Vec<u8>,
+    /// Orders the streams of that process.
+    pub stream_seq: u64,
+}
+
+/// What becomes of a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claimed {
+    /// Nobody else has it, or not any more.
+    Free,
+    /// Another replica has a newer stream of the same process.
+    Superseded,
+    /// Another process of the same machine and identity is on another replica, and alive.
+    Held,
+}
+
+/// A question of another replica that waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Asked {
+    pub(super) holder: StreamId,
+    /// When the holder's silence counts as an answer.
+    pub(super) until: std::time::Duration,
+}
+
+// === impl Registry ===
+
+impl Registry {
+    /// What the others say of a VM that is waiting here.
+    pub(super) fn take_claimed(&mut self, stream: StreamId, claimed: Claimed) {
+        let Some(session) = self.sessions.get_mut(&stream) else {
+            return;
+        };
+        if session.stage != Stage::Waiting(Wait::Replicas) {
+            return;
+        }
+        match claimed {
+            Claimed::Free => {
+                session.claimed = true;
+                self.admit(stream);
+            }
+            Claimed::Superseded => self.refuse(stream, superseded()),
+            Claimed::Held => self.refuse(stream, duplicate()),
+        }
+    }
+
+    /// Another replica has a VM that may be on a stream of ours.
+    pub(super) fn take_claim(&mut self, ask: AskId, claim: &Claim) {
+        let key = self.workloads.by_fingerprint(claim.fingerprint);
+        let holder = key
+            .and_then(|key| self.workloads.get(key))
+            .and_then(Workload::stream)
+            .and_then(|stream| Some((stream, self.sessions.get(&stream)?)));
+        let Some((holder, session)) = holder else {
+            self.effects.push(Effect::Answer(ask, Claimed::Free));
+            return;
+        };
+        if session.hello.session_id != claim.session_id {
+            let until = self.now.saturating_add(CHALLENGE);
+            self.asked.insert(ask, Asked { holder, until });
+            self.challenged.insert(holder);
+            self.due_at(until);
+            self.send(
+                holder,
+                Kind::Heartbeat(v1::Heartbeat {
+                    // Streams and questions are both counted from 1; which of them asks does not matter to a harness.
+                    seq: OUR_QUESTION | ask,
+                }),
+            );
+        } else if claim.stream_seq >= session.hello.stream_seq {
+            self.give_up(holder, superseded());
+            self.effects.push(Effect::Answer(ask, Claimed::Free));
+        } else {
+            self.effects.push(Effect::Answer(ask, Claimed::Superseded));
+        }
+    }
+
+    /// A sign of life from `holder`, or its end: those who ask for its VM are answered.
+    pub(super) fn answer_asked(&mut self, holder: StreamId, claimed: Claimed) {
+        let answered = self
+            .asked
+            .iter()
+            .filter(|(_, asked)| asked.holder == holder)
+            .map(|(ask, _)| *ask)
+            .collect::<Vec<_>>();
+        for ask in answered {
+            self.asked.remove(&ask);
+            self.effects.push(Effect::Answer(ask, claimed));
+        }
+    }
+
+    /// Ends a stream whose VM is on another replica now, which writes from now on.
+    pub(super) fn give_up(&mut self, stream: StreamId, refusal: Refusal) {
+        let joined = self
+            .sessions
+            .get(&stream)
+            .and_then(|session| match &session.stage {
+                Stage::Joined(key) => Some(key.clone()),
+                Stage::Waiting(_) => None,
+            });
+        self.end(stream, Some(refusal));
+        if let Some(key) = joined
+            && let Some(workload) = self.workloads.get_mut(&key)
+            && matches!(workload.presence, Presence::Lost(_))
+        {
+            workload.duty = Duty::None;
+            self.settle(&key);
+        }
+    }
+
+    /// What the holders did not answer in time.
+    pub(super) fn sweep_asked(&mut self) {
+        let now = self.now;
+        let silent = self
+            .asked
+            .values()
+            .filter(|asked| asked.until <= now)
+            .map(|asked| asked.holder)
+            .collect::<Vec<_>>();
+        for holder in silent {
+            // Ends the questions too.
+            self.give_up(holder, silent_holder());
+        }
+    }
+}
+
+pub(super) fn superseded() -> Refusal {
+    Refusal::new(
+        Reason::Superseded,
+        "a newer stream of the same process took over",
+    )
+}
+
+pub(super) fn duplicate() -> Refusal {
+    Refusal::new(
+        Reason::DuplicateInstance,
+        "another machine with the same instance id and SPIFFE ID is registered and alive; \
+         was this one cloned? give it its own machine-id",
+    )
+}
+
+pub(super) fn silent_holder() -> Refusal {
+    Refusal::new(
+        Reason::DuplicateInstance,
+        "another process of this machine registered and this one did not answer",
+    )
+}

@@ -1,0 +1,185 @@
+//! One of several replicas: who has a VM, and who says that nobody has.
+
+use super::*;
+use crate::registry::name::Fingerprint;
+use crate::store::Status;
+
+fn claim(vm: &Vm) -> Claim {
+    let hello = vm.hello();
+    Claim {
+        fingerprint: Fingerprint::new(&hello.group, &ID.parse().unwrap(), &hello.instance_id),
+        session_id: hello.session_id,
+        stream_seq: hello.stream_seq,
+    }
+}
+
+fn claimed(stream: StreamId, claimed: Claimed) -> Event {
+    Event::Claimed { stream, claimed }
+}
+
+/// A VM that nobody else has.
+fn join(bench: &mut Bench, stream: StreamId, vm: &Vm) -> Vec<Effect> {
+    let effects = bench.open(stream, vm);
+    assert_eq!(effects, [Effect::Claim(stream, claim(vm))]);
+    bench.event(claimed(stream, Claimed::Free))
+}
+
+fn ask(bench: &mut Bench, ask: AskId, vm: &Vm) -> Vec<Effect> {
+    let claim = claim(vm);
+    bench.event(Event::Asked { ask, claim })
+}
+
+fn answer(effects: &[Effect]) -> Option<(AskId, Claimed)> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::Answer(ask, claimed) => Some((*ask, *claimed)),
+        _ => None,
+    })
+}
+
+fn census(vms: &[&Vm]) -> Event {
+    Event::Census(Census {
+        complete: true,
+        present: vms.iter().map(|vm| claim(vm).fingerprint.short()).collect(),
+        suspended: false,
+    })
+}
+
+fn status(bench: &Bench) -> Status {
+    bench.registry.objects().workloads[0].condition.ready.status
+}
+
+#[test]
+fn a_vm_joins_when_no_other_replica_has_it() {
+    let mut bench = Bench::of_several(GROUP);
+    assignment(&join(&mut bench, 1, &VM));
+    for (answer, reason) in [
+        (Claimed::Held, Reason::DuplicateInstance),
+        (Claimed::Superseded, Reason::Superseded),
+    ] {
+        let other = Vm {
+            instance: 2,
+            ip: "10.77.0.3",
+            ..VM
+        };
+        bench.open(2, &other);
+        let effects = bench.event(claimed(2, answer));
+        assert_eq!(ended(&effects, 2), Some(reason));
+    }
+    assert_eq!(bench.names().len(), 1);
+    // An answer to a stream that does not wait for one changes nothing.
+    assert_eq!(bench.event(claimed(1, Claimed::Held)), []);
+}
+
+#[test]
+fn a_vm_that_has_gone_to_another_replica_is_given_up_and_no_more_written() {
+    let mut bench = Bench::of_several(GROUP);
+    join(&mut bench, 1, &VM);
+    let effects = ask(&mut bench, 7, &Vm { seq: 0, ..VM });
+    assert_eq!(answer(&effects), Some((7, Claimed::Superseded)));
+    let effects = ask(&mut bench, 8, &Vm { seq: 2, ..VM });
+    assert_eq!(ended(&effects, 1), Some(Reason::Superseded));
+    assert_eq!(answer(&effects), Some((8, Claimed::Free)));
+    let key = bench.view().members.into_keys().next().unwrap();
+    assert_eq!(bench.registry.workloads.get(&key).unwrap().wished, None);
+    let stranger = Vm { instance: 9, ..VM };
+    assert_eq!(
+        answer(&ask(&mut bench, 9, &stranger)),
+        Some((9, Claimed::Free))
+    );
+}
+
+#[test]
+fn another_process_gets_the_vm_only_when_ours_is_silent() {
+    let mut bench = Bench::of_several(GROUP);
+    join(&mut bench, 1, &VM);
+    let other = Vm { session: 2, ..VM };
+    let effects = ask(&mut bench, 1, &other);
+    assert!(
+        matches!(&effects[..], [Effect::Send(1, kind)]
+            if matches!(kind.as_ref(), Kind::Heartbeat(beat) if beat.seq & OUR_QUESTION != 0)),
+        "{effects:?}"
+    );
+    let effects = bench.heartbeat(1, OUR_QUESTION | 1);
+    assert_eq!(answer(&effects), Some((1, Claimed::Held)));
+    assert_eq!(ended(&effects, 1), None);
+
+    ask(&mut bench, 2, &other);
+    assert_eq!(answer(&bench.pass(Duration::from_millis(4900))), None);
+    let effects = bench.pass(Duration::from_millis(100));
+    assert_eq!(answer(&effects), Some((2, Claimed::Free)));
+    assert_eq!(ended(&effects, 1), Some(Reason::DuplicateInstance));
+    assert_eq!(
+        bench.ready(),
+        [true],
+        "the new replica says what becomes of it"
+    );
+}
+
+#[test]
+fn nobody_is_lost_before_the_leader_has_asked_everybody_for_the_whole_grace() {
+    let mut bench = Bench::of_several(GROUP);
+    join(&mut bench, 1, &VM);
+    bench.event(Event::Closed { stream: 1 });
+    bench.pass(seconds(100));
+    bench.event(census(&[]));
+    assert_eq!(status(&bench), Status::True, "we don't lead");
+
+    bench.event(Event::Leading(true));
+    bench.event(census(&[]));
+    assert_eq!(status(&bench), Status::True, "we have just begun to look");
+    bench.pass(seconds(44));
+    bench.event(Event::Census(Census::default()));
+    bench.pass(seconds(44));
+    bench.event(census(&[]));
+    assert_eq!(status(&bench), Status::True, "one did not answer meanwhile");
+    bench.event(census(&[&VM]));
+    bench.pass(seconds(44));
+    bench.event(census(&[]));
+    assert_eq!(status(&bench), Status::True, "another had it meanwhile");
+    bench.pass(seconds(1));
+    let suspended = Census {
+        complete: true,
+        suspended: true,
+        ..Census::default()
+    };
+    bench.event(Event::Census(suspended));
+    assert_eq!(status(&bench), Status::True, "too many at once");
+    bench.event(census(&[]));
+    assert_eq!(status(&bench), Status::Unknown);
+
+    bench.pass(WORKLOAD_TTL);
+    bench.event(census(&[]));
+    bench.pass(seconds(1));
+    assert_eq!(bench.names(), Vec::<String>::new());
+}
+
+#[test]
+fn a_vm_that_came_back_elsewhere_is_not_removed() {
+    let mut bench = Bench::of_several(GROUP);
+    join(&mut bench, 1, &VM);
+    bench.leave(1, Mode::Remove);
+    let key = bench.view().members.into_keys().next().unwrap();
+    let removes = |bench: &Bench| {
+        let workload = bench.registry.workloads.get(&key).unwrap();
+        matches!(workload.wished, Some(Desired::Gone { .. }))
+    };
+    assert!(removes(&bench));
+    let mut stored = Stored::clone(
+        bench
+            .registry
+            .workloads
+            .get(&key)
+            .unwrap()
+            .there
+            .as_ref()
+            .unwrap(),
+    );
+    assert_eq!(stored.readiness().status, Status::False);
+    if let Some(ready) = &mut stored.ready {
+        ready.status = Status::True;
+    }
+    bench.event(Event::News(News::One(key.clone(), Box::new(stored))));
+    assert!(!removes(&bench));
+    bench.pass(seconds(5));
+    assert_eq!(bench.ready(), [true]);
+}
