@@ -132,9 +132,14 @@ fn cargo(what: &str, arguments: &[&str]) -> Result<()> {
             .env("PATH", path)
             .args(arguments)
             .stdin(Stdio::null());
-        // Cargo sets these for us, and they would make it build everything again for the inner cargo.
+        // Cargo sets these for us, and they would make it build everything again for the inner cargo, then for the outer.
+        let of_this_crate = |name: &str| {
+            ["CARGO_PKG_", "CARGO_MANIFEST_"]
+                .iter()
+                .any(|prefix| name.starts_with(prefix))
+        };
         for (name, _) in
-            std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CARGO_PKG_"))
+            std::env::vars_os().filter(|(name, _)| of_this_crate(&name.to_string_lossy()))
         {
             cargo.env_remove(name);
         }

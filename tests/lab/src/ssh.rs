@@ -43,8 +43,8 @@ fn key(lab: &Lab) -> PathBuf {
     lab.run.dir().join("operator")
 }
 
-/// An SSH client on the host without the mesh, that runs `command` in the VM.
-fn client(lab: &Lab, command: &str) -> Command {
+/// An SSH client on the host without the mesh, that runs `command` in the VM; `options` are its own.
+fn client(lab: &Lab, options: &[&str], command: &str) -> Command {
     let mut ssh = lab.outsider.command("ssh".as_ref());
     // A dead session ends, so that a test which reads from it does not wait for ever.
     for option in [
@@ -59,14 +59,20 @@ fn client(lab: &Lab, command: &str) -> Command {
         ssh.args(["-o", option]);
     }
     ssh.arg("-i").arg(key(lab));
-    ssh.args(["-F", "none", "-p", &PORT.to_string()]);
+    ssh.args(["-F", "none", "-p", &PORT.to_string()])
+        .args(options);
     ssh.arg(format!("root@{}", net::TRAINING_VM)).arg(command);
     ssh
 }
 
+/// Types `command` in a new session, without a terminal.
+pub fn run(lab: &Lab, command: &str) -> Result<exec::Answer> {
+    exec::run_as(&mut client(lab, &[], command), &format!("ssh {command}"))?.ok()
+}
+
 /// Opens a new session; whom the server sees as its client.
 pub fn seen_client(lab: &Lab) -> Result<String> {
-    let answer = exec::run_as(&mut client(lab, "echo $SSH_CLIENT"), "ssh")?.ok()?;
+    let answer = run(lab, "echo $SSH_CLIENT")?;
     let seen = answer.stdout.split_whitespace().next();
     Ok(seen.unwrap_or_default().to_owned())
 }
@@ -74,19 +80,42 @@ pub fn seen_client(lab: &Lab) -> Result<String> {
 impl Session {
     /// Opens one that repeats what it is told.
     pub fn open(lab: &Lab) -> Result<Self> {
-        let mut ssh = client(lab, "cat")
+        let mut session = Self::begin(client(lab, &[], "cat"))?;
+        session.lives("hello")?;
+        Ok(session)
+    }
+
+    /// Opens one with a terminal, in which `command` runs.
+    pub fn at_terminal(lab: &Lab, command: &str) -> Result<Self> {
+        Self::begin(client(lab, &["-tt"], command))
+    }
+
+    fn begin(mut ssh: Command) -> Result<Self> {
+        let mut ssh = ssh
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .context("start ssh")?;
         let (keys, screen) = (ssh.stdin.take(), ssh.stdout.take());
-        let mut session = Self {
+        Ok(Self {
             ssh,
             keys: keys.context("its input is piped")?,
             screen: BufReader::new(screen.context("its output is piped")?),
-        };
-        session.lives("hello")?;
-        Ok(session)
+        })
+    }
+
+    /// Reads the screen until a line has `text` in it; fails when the session ends before.
+    pub fn shows(&mut self, text: &str) -> Result<()> {
+        let mut seen = String::new();
+        loop {
+            let from = seen.len();
+            let read = self.screen.read_line(&mut seen);
+            let read = read.context("read from the SSH session")?;
+            ensure!(read > 0, "the SSH session ended without `{text}`:\n{seen}");
+            if seen.split_at(from).1.contains(text) {
+                return Ok(());
+            }
+        }
     }
 
     /// Types `word`, and fails unless it comes back.
