@@ -54,7 +54,7 @@ pub async fn run(config: Config, paths: Paths) -> anyhow::Result<()> {
     let instance = Instance::read(&paths.runtime)?;
     let hostname = instance.hostname.clone();
     let admin = admin::bind(config.admin_address).await?;
-    let rails = redirection::rails::at_start(&config, &paths.answers());
+    let rails = redirection::rails::at_start(&config, &paths.roots());
     let plan = interception::plan(&config, user_id, &rails);
     let (page_is, page) = watch::channel(Arc::new(board::blank(config.group.to_string())));
     let (intended_is, intended) = watch::channel(Arc::new(plan.clone()));
@@ -155,7 +155,7 @@ pub async fn run(config: Config, paths: Paths) -> anyhow::Result<()> {
         redirection::rails::supervise(
             redirection::rails::Inputs {
                 config: Arc::clone(&config),
-                answers: paths.answers(),
+                answers: paths.roots(),
                 run_dir: paths.runtime.clone(),
                 registration: registration.clone(),
             },
@@ -186,7 +186,7 @@ pub async fn run(config: Config, paths: Paths) -> anyhow::Result<()> {
                 proxy: proxy.clone(),
                 assignment: assignment.clone(),
             },
-            proof::Helper::new(&config, &paths.runtime, &paths.answers()),
+            proof::Helper::new(&config, &paths.runtime, &paths.roots()),
             proof_is,
         ),
     );
@@ -292,7 +292,7 @@ pub async fn prepare(config: Option<&Config>, paths: &Paths) -> Vec<String> {
 /// Redirects before there is a proxy.
 async fn hold(config: &Config, paths: &Paths) -> anyhow::Result<()> {
     let user_id = paths::proxy_user(config.proxy.user_id)?;
-    let rails = redirection::rails::at_start(config, &paths.answers());
+    let rails = redirection::rails::at_start(config, &paths.roots());
     let plan = interception::plan(config, user_id, &rails);
     redirection::hold(&plan, config.redirect.mode, &paths.runtime).await?;
     Ok(())

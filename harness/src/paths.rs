@@ -36,9 +36,9 @@ impl Paths {
         }
     }
 
-    /// [`answers`].
-    pub fn answers(&self) -> PathBuf {
-        answers(&self.runtime)
+    /// [`roots`].
+    pub fn roots(&self) -> PathBuf {
+        roots(&self.runtime)
     }
 
     /// The last assignment.
@@ -47,10 +47,12 @@ impl Paths {
     }
 }
 
-/// Where root leaves what the daemon shall believe: root's own directory, beside the one that is the daemon's.
-pub fn answers(runtime: &Path) -> PathBuf {
+/// Root's own directory, beside the one that is the daemon's: what the daemon shall believe, and what waits to be confirmed.
+/// In its own the daemon's user could delete and lock what is there, and systemd gives all files to him when it finds that
+/// the directory is root's.
+pub fn roots(runtime: &Path) -> PathBuf {
     let mut path = runtime.as_os_str().to_owned();
-    path.push("-proof");
+    path.push("-root");
     path.into()
 }
 

@@ -45,7 +45,7 @@ pub fn command(config: &Config, paths: &Paths, requested: bool) -> Told {
         // The daemon's directory came or went, which starts the unit too.
         return Told::default();
     }
-    let rails = redirection::rails::at_start(config, &paths.answers());
+    let rails = redirection::rails::at_start(config, &paths.roots());
     let plan = interception::plan(config, user_id, &rails);
     let wish = asked.as_ref().map_or_else(Wish::default, Request::wish);
     let edited = asked
@@ -62,11 +62,11 @@ pub fn command(config: &Config, paths: &Paths, requested: bool) -> Told {
         code: code(&results),
     };
     if let Some(asked) = asked.filter(|_| requested)
-        && let Err(error) = helper::leave(&paths.answers(), asked.id, results)
+        && let Err(error) = helper::leave(&paths.roots(), asked.id, results)
     {
         told.problem = Some(format!(
             "cannot write into `{}`: {error}",
-            paths.answers().display()
+            paths.roots().display()
         ));
         told.code = OS_ERROR;
     }

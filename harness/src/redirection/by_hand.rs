@@ -76,7 +76,7 @@ pub async fn apply(
         remarks.extend(found.problems);
     }
     remarks.extend(choice.warning.map(|warning| warning.to_string()));
-    let rails = rails::now(config, &paths::answers(run_dir)).await;
+    let rails = rails::now(config, &paths::roots(run_dir)).await;
     if !rails
         .iter()
         .any(|rail| matches!(rail, GuardRail::ControlPlane(_)))

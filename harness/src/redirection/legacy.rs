@@ -6,6 +6,7 @@ use std::path::Path;
 use linkerd_harness_core::redirect::Family;
 
 use super::run_file;
+use crate::paths;
 
 /// Left by root for the daemon: the kernel shows its list to root only.
 const FILE: &str = "legacy-tables";
@@ -20,7 +21,7 @@ pub(super) fn tables(family: Family, run_dir: &Path) -> Vec<String> {
     match std::fs::read_to_string(kernel_list(family)) {
         Ok(names) => names.lines().map(str::to_owned).collect(),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            let left = std::fs::read_to_string(run_dir.join(FILE)).unwrap_or_default();
+            let left = run_file::read_trusted(&paths::roots(run_dir), FILE).unwrap_or_default();
             let (prefix, module) = match family {
                 Family::V4 => ("4", "iptable"),
                 Family::V6 => ("6", "ip6table"),
@@ -53,7 +54,7 @@ pub(super) fn leave(run_dir: &Path) -> io::Result<()> {
             text.extend([prefix, " ", &table, "\n"]);
         }
     }
-    run_file::write(run_dir, FILE, &text)
+    run_file::write(&paths::roots(run_dir), FILE, &text)
 }
 
 fn kernel_list(family: Family) -> &'static str {

@@ -36,7 +36,7 @@ pub struct Prepared {
 /// lacks.
 pub async fn prepare(redirect: &Redirect, api: &Path, run_dir: &Path, group: u32) -> Prepared {
     let mut problems = Vec::new();
-    let answers = paths::answers(run_dir);
+    let answers = paths::roots(run_dir);
     let cannot_write = |error| format!("cannot write into `{}`: {error}", answers.display());
     problems.extend(
         closed::mark(&answers, redirect.failure_policy)
@@ -63,7 +63,8 @@ pub(super) async fn find_out(
     group: u32,
 ) -> Prepared {
     let mut problems = Vec::new();
-    let cannot_write = |error| format!("cannot write into `{}`: {error}", run_dir.display());
+    let roots = paths::roots(run_dir);
+    let cannot_write = |error| format!("cannot write into `{}`: {error}", roots.display());
     let choice = match Host::open(redirect.mode, run_dir).await {
         Ok((_, choice)) => Some(choice),
         Err(error) => {
@@ -99,7 +100,7 @@ pub async fn look(api: &Path, run_dir: &Path) -> Option<String> {
 }
 
 async fn look_for(patience: Duration, api: &Path, run_dir: &Path) -> Option<String> {
-    let answers = paths::answers(run_dir);
+    let answers = paths::roots(run_dir);
     let left = match timeout(patience, Found::look(api)).await {
         Ok(Ok(found)) => found.leave(&answers),
         Ok(Err(error)) => return Some(format!("cannot look at the host's sockets: {error}")),
@@ -125,7 +126,7 @@ mod tests {
     async fn a_look_that_takes_too_long_leaves_what_was_found_before() {
         let dir = tempfile::tempdir().unwrap();
         let run = dir.path().join("run");
-        let (api, answers) = (dir.path().join("api.sock"), paths::answers(&run));
+        let (api, answers) = (dir.path().join("api.sock"), paths::roots(&run));
         let before = Found {
             spire_server: Some("spire.example:8081".parse().unwrap()),
             ..Found::left(&answers)

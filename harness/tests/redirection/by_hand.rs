@@ -105,6 +105,7 @@ fn the_daemons_lock_in_other_hands_does_not_keep_unconfirmed_rules() {
     // As the daemon's own user, with our own program: it has the lock, and no capability.
     let user = PROXY.to_string();
     let run = host.dir.path().join("run");
+    std::fs::create_dir_all(&run).unwrap();
     for place in [host.dir.path(), &run] {
         std::os::unix::fs::chown(place, Some(PROXY), Some(PROXY)).unwrap();
     }
@@ -214,9 +215,9 @@ fn a_second_hold_that_nobody_would_take_back_leaves_the_first() {
     host.run("redirect confirm")
         .is(1, "", "error: nothing waits to be confirmed");
     host.run(FOR_EVER).is(0, "redirected", "");
-    let first = std::fs::read_to_string(host.dir.path().join("run-redirect/redirect-pending"));
+    let first = std::fs::read_to_string(host.dir.path().join("run-root/redirect-pending"));
     failing();
-    let waits = std::fs::read_to_string(host.dir.path().join("run-redirect/redirect-pending"));
+    let waits = std::fs::read_to_string(host.dir.path().join("run-root/redirect-pending"));
     assert_eq!(waits.unwrap(), first.unwrap());
     host.run("redirect confirm").is(0, "confirmed", "");
     until("clean", || {
@@ -313,9 +314,9 @@ impl Drop for Started {
 
 /// The files of holds.
 fn files(host: &Host) -> Vec<String> {
-    let names = std::fs::read_dir(host.dir.path().join("run-redirect")).unwrap();
+    let names = std::fs::read_dir(host.dir.path().join("run-root")).unwrap();
     let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    names.filter(|name| name != "redirect.lock").collect()
+    names.filter(|name| name.starts_with("redirect-")).collect()
 }
 
 /// The command in a terminal of its own.

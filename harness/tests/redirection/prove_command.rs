@@ -32,7 +32,7 @@ impl Host {
                 "ServerId": "linkerd-autoregistration.linkerd.serviceaccount.identity.linkerd.cluster.local"},
         });
         fs::write(host.path("config"), config.to_string()).unwrap();
-        for directory in ["run", "run-proof"] {
+        for directory in ["run", "run-root"] {
             fs::create_dir(host.path(directory)).unwrap();
         }
         apply(&host.net.vm, Mode::Nft, &mk_both());
@@ -86,7 +86,7 @@ impl Host {
     }
 
     fn answer(&self) -> String {
-        fs::read_to_string(self.path("run-proof/proof.json")).unwrap_or_default()
+        fs::read_to_string(self.path("run-root/proof.json")).unwrap_or_default()
     }
 }
 

@@ -51,14 +51,14 @@ fn mk_host() -> Host {
     ]);
     assert_eq!(set.code, 0, "{}", set.stderr);
     let found = r#"{"rails":[{"sshd":{"port":2222,"found":"listening"}}]}"#;
-    std::fs::create_dir(host.directory.path().join("run-proof")).unwrap();
+    std::fs::create_dir(host.directory.path().join("run-root")).unwrap();
     std::fs::write(left_by_root(&host), found).unwrap();
     host
 }
 
 /// Root's file, in its own directory beside the daemon's.
 fn left_by_root(host: &Host) -> std::path::PathBuf {
-    host.directory.path().join("run-proof/guard-rails.json")
+    host.directory.path().join("run-root/guard-rails.json")
 }
 
 fn command(host: &Host, arguments: &[&str]) -> Command {

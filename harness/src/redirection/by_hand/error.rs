@@ -57,7 +57,7 @@ impl Error {
                 "for a change of the configuration: systemctl restart linkerd-proxy-harness; to change rules by hand, \
                  first: systemctl stop linkerd-proxy-harness"
             }
-            Self::Busy => "see which: fuser -v /run/linkerd-proxy-harness-redirect/redirect.lock",
+            Self::Busy => "see which: fuser -v /run/linkerd-proxy-harness-root/redirect.lock",
             Self::Privilege => "put sudo in front of the command",
             Self::File { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 "put sudo in front of the command"

@@ -1,5 +1,4 @@
-//! Where holds and the turn of commands are kept: a directory of root's, beside the daemon's. In its own the daemon's user
-//! could delete and lock what is there, and systemd gives all files to him when it finds that the directory is root's.
+//! Where holds and the turn of commands are kept: root's directory.
 
 use std::fs::DirBuilder;
 use std::io;
@@ -7,14 +6,13 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::privilege;
+use crate::paths;
 
 /// Which it is. Who is not root and finds none of root's has the daemon's.
 pub(super) fn of(run_dir: &Path) -> PathBuf {
-    let mut beside = run_dir.to_owned().into_os_string();
-    beside.push("-redirect");
-    let beside = PathBuf::from(beside);
-    if privilege::is_root() || beside.is_dir() {
-        beside
+    let roots = paths::roots(run_dir);
+    if privilege::is_root() || roots.is_dir() {
+        roots
     } else {
         run_dir.to_owned()
     }

@@ -92,7 +92,7 @@ fn left_by_root() -> Left {
     let directory = std::env::var_os("RUNTIME_DIRECTORY");
     // Root's directory, beside the daemon's.
     let mut directory = directory.unwrap_or_else(|| "/run/linkerd-proxy-harness".into());
-    directory.push("-proof");
+    directory.push("-root");
     let bytes = file::read(&PathBuf::from(directory).join("guard-rails.json"));
     let bytes = bytes.ok().flatten().unwrap_or_default();
     let mut left: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
