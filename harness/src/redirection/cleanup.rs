@@ -32,7 +32,7 @@ pub async fn cleanup(run_dir: &Path) -> Result<Vec<Removed>, CleanupErrors> {
     let mut errors = Vec::new();
     for backend in Backend::ALL {
         for &family in families(backend) {
-            match remove(backend, family, run_dir).await {
+            match take_out(Extent::All, (backend, family), run_dir).await {
                 Ok(true) => removed.push(Removed { backend, family }),
                 Ok(false) => {}
                 Err(error) => errors.push(error),
@@ -54,40 +54,34 @@ pub(super) fn families(backend: Backend) -> &'static [Option<Family>] {
     }
 }
 
-/// Removes what is ours of one backend and family. `false` when there was nothing.
-pub(super) async fn remove(
-    backend: Backend,
-    family: Option<Family>,
-    run_dir: &Path,
-) -> Result<bool, Error> {
-    nothing_where_nothing_can_be(match family {
-        Some(family) => match tools(backend, family, run_dir).await {
-            Some(tools) => tools.remove().await,
-            None => Ok(false),
-        },
-        None => match Nft::find() {
-            Some(nft) => nft.remove().await,
-            None => Ok(false),
-        },
-    })
+/// How much of ours is taken out.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Extent {
+    /// What redirects: connections that were redirected before go on.
+    Jumps,
+    /// Everything.
+    All,
 }
 
-/// Redirects nothing any more through one backend and family. `false` when nothing was.
-pub(super) async fn withdraw(
-    backend: Backend,
-    family: Option<Family>,
+/// Takes out what is ours of one backend and family. `false` when there was nothing.
+pub(super) async fn take_out(
+    extent: Extent,
+    (backend, family): (Backend, Option<Family>),
     run_dir: &Path,
 ) -> Result<bool, Error> {
-    nothing_where_nothing_can_be(match family {
-        Some(family) => match tools(backend, family, run_dir).await {
-            Some(tools) => tools.withdraw().await,
-            None => Ok(false),
+    let taken = match family {
+        Some(family) => match (tools(backend, family, run_dir).await, extent) {
+            (Some(tools), Extent::Jumps) => tools.withdraw().await,
+            (Some(tools), Extent::All) => tools.remove().await,
+            (None, _) => Ok(false),
         },
-        None => match Nft::find() {
-            Some(nft) => nft.withdraw().await,
-            None => Ok(false),
+        None => match (Nft::find(), extent) {
+            (Some(nft), Extent::Jumps) => nft.withdraw().await,
+            (Some(nft), Extent::All) => nft.remove().await,
+            (None, _) => Ok(false),
         },
-    })
+    };
+    nothing_where_nothing_can_be(taken)
 }
 
 /// Of two parts: the first error, or whether anything was there.

@@ -9,6 +9,7 @@ use linkerd_harness_core::redirect::backend::{self, Backend, Choice, NoBackend, 
 use linkerd_harness_core::redirect::{Family, Look, Plan, RuleCount, State};
 use tracing::warn;
 
+use super::cleanup::Extent;
 use super::error::Error;
 use super::iptables::Iptables;
 use super::nftables::Nftables;
@@ -101,7 +102,7 @@ impl Host {
         };
         let removed = self
             .elsewhere()
-            .map(|(backend, family)| cleanup::remove(backend, family, &self.run_dir));
+            .map(|place| cleanup::take_out(Extent::All, place, &self.run_dir));
         // At once, for the time goes into the start of programs. Every part is tried; the first error is told.
         for removed in join_all(removed).await {
             result = result.and(removed.map(drop));
@@ -151,7 +152,7 @@ impl Firewall for Host {
         // Every part is tried, whatever became of the ones before; the first error is told.
         let withdrawn = self
             .elsewhere()
-            .map(|(backend, family)| cleanup::withdraw(backend, family, &self.run_dir));
+            .map(|place| cleanup::take_out(Extent::Jumps, place, &self.run_dir));
         for withdrawn in join_all(withdrawn).await {
             result = cleanup::either(result, withdrawn);
         }

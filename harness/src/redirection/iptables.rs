@@ -6,8 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use linkerd_harness_core::redirect::backend::Backend;
 use linkerd_harness_core::redirect::{self, Family, Live, Look, Plan, State};
 
-use tracing::debug;
-
+use super::cleanup::Extent;
 use super::dialect::Dialect;
 use super::error::Error;
 use super::tools::Tools;
@@ -90,7 +89,10 @@ impl Iptables {
             if !plan.families().contains(&family) {
                 match self.own_tools(family) {
                     Some(tools) => tools.remove().await?,
-                    None => cleanup::remove(self.backend, Some(family), &self.run_dir).await?,
+                    None => {
+                        cleanup::take_out(Extent::All, (self.backend, Some(family)), &self.run_dir)
+                            .await?
+                    }
                 };
             }
         }
@@ -103,20 +105,21 @@ impl Iptables {
         changed.map(drop)
     }
 
-    /// See [`Dialect`].
-    async fn learn(&self, plan: &Plan, family: Family) -> Result<(), Error> {
-        let tools = self.tools(family)?;
-        let dump = tools.dump().await?;
+    /// See [`Dialect`]. Takes what a look at rules that were just applied has shown, and gives what is there now.
+    async fn learn(&self, plan: &Plan, family: Family, dump: String) -> Result<String, Error> {
         if State::of(plan, family, &dump) == State::Applied {
             self.dialect.learn(Some(family), plan, None);
-        } else if let Some(first) = redirect::iptables::print(plan, family, &dump) {
-            self.write(plan, family).await?;
-            let again = redirect::iptables::print(plan, family, &tools.dump().await?);
-            if again.as_ref() == Some(&first) {
-                self.dialect.learn(Some(family), plan, Some(first));
-            }
+            return Ok(dump);
         }
-        Ok(())
+        let Some(first) = redirect::iptables::print(plan, family, &dump) else {
+            return Ok(dump);
+        };
+        self.write(plan, family).await?;
+        let dump = self.tools(family)?.dump().await?;
+        if redirect::iptables::print(plan, family, &dump).as_ref() == Some(&first) {
+            self.dialect.learn(Some(family), plan, Some(first));
+        }
+        Ok(dump)
     }
 }
 
@@ -125,12 +128,7 @@ impl Firewall for Iptables {
         self.serves(plan)?;
         for family in plan.families() {
             self.write(plan, *family).await?;
-            // The rules are in place, whatever comes of this.
-            if !self.dialect.knows(Some(*family), plan)
-                && let Err(error) = self.learn(plan, *family).await
-            {
-                debug!(error = %error.in_full(), "cannot look at the rules that were just applied");
-            }
+            self.dialect.applied(Some(*family), plan);
         }
         Ok(())
     }
@@ -141,7 +139,10 @@ impl Firewall for Iptables {
         for family in [Family::V4, Family::V6] {
             let withdrawn = match self.own_tools(family) {
                 Some(tools) => tools.withdraw().await,
-                None => cleanup::withdraw(self.backend, Some(family), &self.run_dir).await,
+                None => {
+                    cleanup::take_out(Extent::Jumps, (self.backend, Some(family)), &self.run_dir)
+                        .await
+                }
             };
             result = cleanup::either(result, withdrawn);
         }
@@ -153,7 +154,10 @@ impl Firewall for Iptables {
         let mut rules = Vec::new();
         let mut text = String::new();
         for family in plan.families() {
-            let dump = self.tools(*family)?.dump().await?;
+            let mut dump = self.tools(*family)?.dump().await?;
+            if self.dialect.is_unseen(Some(*family), plan) {
+                dump = self.learn(plan, *family, dump).await?;
+            }
             let print = || redirect::iptables::print(plan, *family, &dump);
             let state = State::of(plan, *family, &dump);
             let state = self.dialect.judge(Some(*family), plan, state, print);

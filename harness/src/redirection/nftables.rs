@@ -3,8 +3,6 @@
 use linkerd_harness_core::redirect::backend::{Backend, NoBackend};
 use linkerd_harness_core::redirect::{Look, Plan, State, nftables};
 
-use tracing::debug;
-
 use super::Firewall;
 use super::dialect::Dialect;
 use super::error::Error;
@@ -40,31 +38,29 @@ impl Nftables {
         self.nft.change("apply", texts).await.map(drop)
     }
 
-    /// See [`Dialect`].
-    async fn learn(&self, plan: &Plan) -> Result<(), Error> {
+    /// See [`Dialect`]. Takes what a look at rules that were just applied has shown, and gives what is there now.
+    async fn learn(&self, plan: &Plan, listing: Option<String>) -> Result<Option<String>, Error> {
         let print = |listing: Option<&str>| listing.and_then(|text| nftables::print(plan, text));
-        let listing = self.nft.list().await?;
         if nftables::state(plan, listing.as_deref()) == State::Applied {
             self.dialect.learn(None, plan, None);
-        } else if let Some(first) = print(listing.as_deref()) {
-            self.write(plan).await?;
-            if print(self.nft.list().await?.as_deref()).as_ref() == Some(&first) {
-                self.dialect.learn(None, plan, Some(first));
-            }
+            return Ok(listing);
         }
-        Ok(())
+        let Some(first) = print(listing.as_deref()) else {
+            return Ok(listing);
+        };
+        self.write(plan).await?;
+        let listing = self.nft.list().await?;
+        if print(listing.as_deref()).as_ref() == Some(&first) {
+            self.dialect.learn(None, plan, Some(first));
+        }
+        Ok(listing)
     }
 }
 
 impl Firewall for Nftables {
     async fn apply(&self, plan: &Plan) -> Result<(), Error> {
         self.write(plan).await?;
-        // The rules are in place, whatever comes of this.
-        if !self.dialect.knows(None, plan)
-            && let Err(error) = self.learn(plan).await
-        {
-            debug!(error = %error.in_full(), "cannot look at the rules that were just applied");
-        }
+        self.dialect.applied(None, plan);
         Ok(())
     }
 
@@ -73,7 +69,10 @@ impl Firewall for Nftables {
     }
 
     async fn look(&self, plan: &Plan) -> Result<Look, Error> {
-        let listing = self.nft.list().await?;
+        let mut listing = self.nft.list().await?;
+        if self.dialect.is_unseen(None, plan) {
+            listing = self.learn(plan, listing).await?;
+        }
         let text = listing.as_deref();
         let state = nftables::state(plan, text);
         let print = || text.and_then(|text| nftables::print(plan, text));

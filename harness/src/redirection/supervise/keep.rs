@@ -44,8 +44,11 @@ impl<F: Firewall> Owner<F> {
         }
     }
 
-    async fn look(&self, plan: &Arc<Plan>) -> Result<State, Error> {
-        let look = self.firewall.look(plan).await?;
+    async fn look(&mut self, plan: &Arc<Plan>) -> Result<State, Error> {
+        // It may write: see `dialect`, and what an earlier run left in another backend.
+        let (look, children) = with_children(self.firewall.look(plan)).await;
+        self.vigil.changed_by_us(children);
+        let look = look?;
         let state = look.state.clone();
         self.views.send_replace(Some(View {
             plan: Arc::clone(plan),
@@ -68,11 +71,15 @@ impl<F: Firewall> Owner<F> {
         let report = if news {
             self.reports.borrow().clone()
         } else {
-            self.contest
-                .fight()
-                .map_or_else(report::applied, |fight| report::contested(fight, None))
+            self.in_place()
         };
         self.settle(plan, report);
+    }
+
+    /// The report on rules that are as wanted, for now or for good.
+    fn in_place(&self) -> Report {
+        let fight = self.contest.fight();
+        fight.map_or_else(report::applied, |fight| report::contested(fight, None))
     }
 
     /// A plan that is new, which is not a repair, whatever is there.
@@ -84,10 +91,7 @@ impl<F: Firewall> Owner<F> {
         self.apply(plan).await?;
         self.vigil.forget_suspects(mark);
         info!(ms = %milliseconds(begun), "rules applied");
-        let report = self
-            .contest
-            .fight()
-            .map_or_else(report::applied, |fight| report::contested(fight, None));
+        let report = self.in_place();
         Ok(self.confirm(plan, report).await)
     }
 
