@@ -3,6 +3,10 @@
 
 #[path = "support/netns.rs"]
 mod netns;
+#[path = "support/owner.rs"]
+mod owner;
+#[path = "support/plans.rs"]
+mod plans;
 
 #[path = "redirection/backends.rs"]
 mod backends;

@@ -9,15 +9,16 @@ use linkerd_harness_core::config::Mode;
 use linkerd_harness_core::redirect::{Family, Plan, iptables};
 
 use crate::netns::Namespace;
-use crate::plans::{self, RUN_DIR};
+use crate::plans::RUN_DIR;
+use crate::sizes;
 use crate::spread::Spread;
 
 const REPETITIONS: usize = 15;
 
 pub(crate) fn measure(backend: &str, mode: Mode) {
     let vm = Namespace::new("vm");
-    let firewall = plans::open(&vm, mode);
-    let (default, large) = (plans::default(), plans::large());
+    let firewall = sizes::open(&vm, mode);
+    let (default, large) = (sizes::default(), sizes::large());
     // A table of our own has no such commands; what `iptables` means on such a host is the nft backend.
     let iptables = if backend == "legacy" { "legacy" } else { "nft" };
     let commands = commands(&default, iptables);

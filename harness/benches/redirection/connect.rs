@@ -10,7 +10,8 @@ use linkerd_harness_core::redirect::Plan;
 use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::netns::{Namespace, Net};
-use crate::plans::{self, PROXY, RUN_DIR};
+use crate::plans::{PROXY, RUN_DIR};
+use crate::sizes;
 use crate::spread::Spread;
 
 const ROUNDS: usize = 9;
@@ -31,8 +32,8 @@ pub(crate) fn measure(mode: Mode) {
     };
     let (app, inbound) = (listen(&net.vm, 80), listen(&net.vm, 4143));
     let peer = listen(&net.peer, 80);
-    let firewall = plans::open(&net.vm, mode);
-    let plans = [None, Some(plans::default()), Some(plans::large())];
+    let firewall = sizes::open(&net.vm, mode);
+    let plans = [None, Some(sizes::default()), Some(sizes::large())];
     let mut times: [[Vec<Duration>; 3]; 2] = Default::default();
     for _ in 0..ROUNDS {
         for (at, plan) in plans.iter().enumerate() {

@@ -29,6 +29,11 @@ impl Spread {
     pub(crate) fn median(&self) -> f64 {
         self.0[self.0.len() / 2]
     }
+
+    /// What nine of ten are below.
+    pub(crate) fn p90(&self) -> f64 {
+        self.0[self.0.len() * 9 / 10]
+    }
 }
 
 impl fmt::Display for Spread {

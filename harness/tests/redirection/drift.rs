@@ -1,104 +1,29 @@
 //! Others change our rules while the owner runs.
 
 use std::io::{Read, Seek, Write};
-use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use linkerd_harness::redirection::{
-    Error, Firewall, Heard, Host, Inputs, Phase, Redirection, listen, report, supervise,
-};
+use linkerd_harness::redirection::{Phase, Redirection};
 use linkerd_harness::report::Report;
 use linkerd_harness_core::config::Mode;
-use linkerd_harness_core::redirect::{Look, Plan, State};
+use linkerd_harness_core::redirect::State;
 use tokio::process::Command;
-use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::backends::name;
 use crate::netns::Namespace;
-use crate::setup::{RUN_DIR, is_redirected, listing, mk_plan, state};
-
-const LIMIT: Duration = Duration::from_secs(60);
+use crate::owner::{LIMIT, Owner};
+use crate::setup::{is_redirected, listing, mk_plan, state};
 
 /// Whether the kernel tells of changes. Then no test lasts as long as it takes to look without a reason.
 fn is_told(mode: Mode) -> bool {
     mode != Mode::Legacy
 }
 
-/// A firewall whose looks are counted.
-struct Counted(Host, Arc<AtomicU64>);
-
-impl Firewall for Counted {
-    async fn apply(&self, plan: &Plan) -> Result<(), Error> {
-        self.0.apply(plan).await
-    }
-
-    async fn withdraw(&self) -> Result<bool, Error> {
-        self.0.withdraw().await
-    }
-
-    async fn look(&self, plan: &Plan) -> Result<Look, Error> {
-        self.1.fetch_add(1, Ordering::Relaxed);
-        self.0.look(plan).await
-    }
-}
-
-/// The owner of the rules at work, which are in place.
-struct Owner {
-    plans: watch::Sender<Option<Arc<Plan>>>,
-    reports: watch::Receiver<Report>,
-    phase: watch::Receiver<Redirection>,
-    heard: watch::Receiver<Heard>,
-    looks: Arc<AtomicU64>,
-    _tasks: JoinSet<()>,
-}
-
-impl Owner {
-    async fn start(mode: Mode) -> Self {
-        let (firewall, choice) = Host::open(mode, Path::new(RUN_DIR)).await.unwrap();
-        let looks = Arc::new(AtomicU64::new(0));
-        let (plans, plans_in) = watch::channel(Some(Arc::new(mk_plan())));
-        let (heard_out, heard) = watch::channel(Heard::default());
-        let (phase_out, phase) = watch::channel(Redirection::default());
-        let (reports_out, reports) = watch::channel(report::starting());
-        let inputs = Inputs {
-            plans: plans_in,
-            heard: heard.clone(),
-            sweep: Duration::from_millis(if is_told(mode) { 3_600_000 } else { 100 }),
-        };
-        let mut tasks = JoinSet::new();
-        tasks.spawn(listen(choice.backend, heard_out));
-        tasks.spawn(supervise(
-            Counted(firewall, Arc::clone(&looks)),
-            inputs,
-            phase_out,
-            reports_out,
-            watch::Sender::new(None),
-        ));
-        let mut owner = Self {
-            plans,
-            reports,
-            phase,
-            heard,
-            looks,
-            _tasks: tasks,
-        };
-        owner.reports(|report| report.reason == "Applied").await;
-        owner
-    }
-
-    async fn reports(&mut self, wanted: impl FnMut(&Report) -> bool) -> Report {
-        let report = timeout(LIMIT, self.reports.wait_for(wanted)).await;
-        let report = report.map(|report| report.unwrap().clone());
-        report.unwrap_or_else(|_| panic!("still {:?}", self.reports.borrow()))
-    }
-
-    fn looks(&self) -> u64 {
-        self.looks.load(Ordering::Relaxed)
-    }
+async fn start(mode: Mode) -> Owner {
+    let sweep = Duration::from_millis(if is_told(mode) { 3_600_000 } else { 100 });
+    Owner::start(mode, mk_plan(), sweep).await
 }
 
 /// Runs a program in the namespace while the owner goes on, and gives whether it succeeded.
@@ -180,7 +105,7 @@ pub(crate) fn each_kind_of_tampering_is_seen_repaired_and_told(mode: Mode) {
     for (program, input) in mk_tampering(mode) {
         let words: Vec<&str> = program.split(' ').collect();
         let (state_then, log) = logged(&vm, async {
-            let mut owner = Owner::start(mode).await;
+            let mut owner = start(mode).await;
             assert!(run(&vm, &words, input).await, "{words:?}");
             let report = owner.reports(|report| report.reason == "Repaired").await;
             // The kernel keeps 15 bytes of a name.
@@ -209,7 +134,7 @@ pub(crate) fn each_kind_of_tampering_is_seen_repaired_and_told(mode: Mode) {
 pub(crate) fn saved_rules_that_come_back_while_none_are_wanted_are_withdrawn(mode: Mode) {
     let vm = Namespace::new("vm");
     let ((), log) = logged(&vm, async {
-        let mut owner = Owner::start(mode).await;
+        let mut owner = start(mode).await;
         let saved = listing(&vm, mode);
         assert!(is_redirected(&vm, mode));
         owner.plans.send_replace(None);
@@ -260,7 +185,7 @@ pub(crate) fn a_writer_that_fights_back_is_named_and_does_not_get_a_race(mode: M
     };
     let undo: Vec<&str> = undo.split(' ').collect();
     let ((), log) = logged(&vm, async {
-        let mut owner = Owner::start(mode).await;
+        let mut owner = start(mode).await;
         let mut reports = owner.reports.clone();
         let held = |report: &Report| report.message.contains("until the next repair");
         let fight = async {
@@ -307,7 +232,7 @@ fn changes_of_others_that_leave_our_rules_alone_cost_few_looks_and_no_repair() {
             &["iptables-nft-restore"],
             "*filter\n:DOCKER - [0:0]\nCOMMIT\n*nat\n:DOCKER - [0:0]\nCOMMIT\n",
         );
-        let mut owner = Owner::start(Mode::Nft).await;
+        let mut owner = start(Mode::Nft).await;
         let (looks, heard) = (owner.looks(), owner.heard.borrow().all());
         // As Docker does: each line is a transaction.
         for table in ["nat", "filter"] {
@@ -355,7 +280,7 @@ fn changes_of_others_that_leave_our_rules_alone_cost_few_looks_and_no_repair() {
 fn more_changes_than_the_kernel_can_tell_are_a_reason_to_look() {
     let vm = Namespace::new("vm");
     vm.block_on(async {
-        let mut owner = Owner::start(Mode::Nft).await;
+        let mut owner = start(Mode::Nft).await;
         let rule = "add rule ip filter DOCKER udp dport 1 return\n";
         let storm = "add table ip filter\nadd chain ip filter DOCKER\n".to_owned()
             + &rule.repeat(1000)
