@@ -4,23 +4,21 @@
 //! A mount namespace hides or replaces the tools in `/usr/sbin`, also from a program that does not go by `PATH`, and has a
 //! `/run` of its own, with its own xtables lock. What stands in for a tool says what the real one says.
 
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::time::Duration;
+#[path = "bad_hosts/daemon.rs"]
+mod daemon;
+#[path = "bad_hosts/lock.rs"]
+mod lock;
 
-use linkerd_harness::redirection::{
-    Firewall, Heard, Host as Filter, Inputs, Redirection, SWEEP, report, supervise,
-};
+use std::path::Path;
+use std::process::Command;
+
+use linkerd_harness::redirection::{Firewall, Host as Filter};
 use linkerd_harness_core::config::Mode;
 use linkerd_harness_core::redirect::State;
-use nix::sched::{CloneFlags, unshare};
 use serde_json::json;
-use tokio::sync::watch;
-use tokio::time::timeout;
 
 use crate::netns::Namespace;
-use crate::program::{Host, Said, until};
+use crate::program::{Host, Said};
 use crate::setup::{RUN_DIR, apply, is_there, mk_plan, state};
 
 const APPLY: &str = "redirect apply";
@@ -98,20 +96,17 @@ fn refuses(host: &Host, said: &Said, before: &str, code: i32, error: &str, hint:
     assert_eq!(everything(host), before);
 }
 
+/// A rule of somebody else's.
+fn masquerade(host: &Host, backend: &str) {
+    let iptables = format!("iptables-{backend}");
+    let rule = ["-t", "nat", "-A", "POSTROUTING", "-j", "MASQUERADE"];
+    let words: Vec<&str> = [iptables.as_str()].into_iter().chain(rule).collect();
+    host.vm.run(&words, "");
+}
+
 fn lacks(lacks: &str, keys: &serde_json::Value, code: i32, error: &str, hint: &str) {
     let host = Host::with(keys);
-    host.vm.run(
-        &[
-            "iptables-nft",
-            "-t",
-            "nat",
-            "-A",
-            "POSTROUTING",
-            "-j",
-            "MASQUERADE",
-        ],
-        "",
-    );
+    masquerade(&host, "nft");
     let before = everything(&host);
     let said = run(&host, lacks, APPLY);
     refuses(&host, &said, &before, code, error, hint);
@@ -224,14 +219,7 @@ fn leftovers_of_another_mode_are_taken_out_as_soon_as_they_can_be() {
     apply(&vm, Mode::Legacy, &mk_plan());
     let legacy = vm.run(&["iptables-legacy-save", "-t", "nat"], "");
     vm.block_on(async {
-        // See below.
-        unshare(CloneFlags::CLONE_NEWNS).unwrap();
-        for mount in ["--make-rprivate /", "-t tmpfs tmpfs /run"] {
-            let mounted = Command::new("mount").args(mount.split(' ')).status();
-            assert!(mounted.unwrap().success());
-        }
-        let lock = std::fs::File::create("/run/xtables.lock").unwrap();
-        lock.lock().unwrap();
+        let lock = lock::hold();
         let (firewall, _) = Filter::open(Mode::Nftables, Path::new(RUN_DIR))
             .await
             .unwrap();
@@ -266,82 +254,6 @@ fn ipv6_is_wanted_and_there_is_no_ip6tables() {
         "error: no IPv6 program of iptables-nft is installed",
         "IPv6 `false`",
     );
-}
-
-#[test]
-fn another_program_holds_the_xtables_lock() {
-    let host = Host::with(&json!({ "IPTablesMode": "legacy" }));
-    host.vm.run(
-        &[
-            "iptables-legacy",
-            "-t",
-            "nat",
-            "-A",
-            "POSTROUTING",
-            "-j",
-            "MASQUERADE",
-        ],
-        "",
-    );
-    let before = everything(&host);
-    let held = "touch /run/xtables.lock; flock --no-fork /run/xtables.lock sleep 60 & holder=$!; \
-                until grep -q \"FLOCK .* $holder \" /proc/locks; do sleep 0.01; done";
-    let said = run(&host, held, APPLY);
-    refuses(
-        &host,
-        &said,
-        &before,
-        69,
-        "xtables lock",
-        "(sleep) holds the xtables lock, /run/xtables.lock",
-    );
-}
-
-#[test]
-fn the_daemon_waits_a_held_lock_out_and_says_who_holds_it() {
-    let vm = Namespace::new("vm");
-    vm.block_on(async {
-        // A `/run` of this thread's own, and with it the lock, so that other tests are not kept.
-        unshare(CloneFlags::CLONE_NEWNS).unwrap();
-        for mount in ["--make-rprivate /", "-t tmpfs tmpfs /run"] {
-            let mounted = Command::new("mount").args(mount.split(' ')).status();
-            assert!(mounted.unwrap().success());
-        }
-        let lock = std::fs::File::create("/run/xtables.lock").unwrap();
-        lock.lock().unwrap();
-        let (firewall, _) = Filter::open(Mode::Legacy, Path::new(RUN_DIR))
-            .await
-            .unwrap();
-        let (_plans, plans) = watch::channel(Some(Arc::new(mk_plan())));
-        let (reports_are, mut reports) = watch::channel(report::starting());
-        let (_hears, heard) = watch::channel(Heard::default());
-        let inputs = Inputs {
-            plans,
-            heard,
-            sweep: SWEEP,
-        };
-        let phase = watch::Sender::new(Redirection::default());
-        let views = watch::Sender::new(None);
-        let owner = tokio::spawn(supervise(firewall, inputs, phase, reports_are, views));
-        let limit = Duration::from_secs(60);
-        let failed = reports.wait_for(|report| report.reason == "ApplyFailed");
-        let said = timeout(limit, failed)
-            .await
-            .unwrap()
-            .unwrap()
-            .message
-            .clone();
-        let holder = format!("pid {} (", std::process::id());
-        assert!(
-            said.contains(&holder) && said.contains("holds the xtables lock"),
-            "{said}"
-        );
-        drop(lock);
-        let applied = reports.wait_for(|report| report.reason == "Applied");
-        timeout(limit, applied).await.unwrap().unwrap();
-        owner.abort();
-    });
-    assert!(vm.rules("legacy").contains("-j PROXY_INIT_OUTPUT"));
 }
 
 #[test]
@@ -412,54 +324,4 @@ fn one_backend_is_enough() {
     );
     run(&host, NO_IPTABLES, "redirect remove").is(0, "removed", "");
     assert_eq!(host.vm.run(&["nft", "list", "ruleset"], ""), "");
-}
-
-#[test]
-fn a_daemon_without_a_backend_says_so_and_takes_the_first_that_comes() {
-    let host = Host::new();
-    let later = "mkdir ../aside; mv *tables* ../aside; rm -f nft; \
-         (until [ -e \"$T/../go\" ]; do sleep 0.02; done; mv ../aside/* .) & holder=$!";
-    let daemon = command(
-        &host,
-        later,
-        &[
-            "env",
-            &format!("STATE_DIRECTORY={}", host.dir.path().display()),
-        ],
-        "run",
-    )
-    .stderr(Stdio::from(
-        std::fs::File::create(host.dir.path().join("log")).unwrap(),
-    ))
-    .spawn()
-    .unwrap();
-    let mut daemon = Daemon(daemon);
-    let status = || {
-        host.vm
-            .run(&["sh", "-c", "curl -s 127.0.0.1:4192/status || true"], "")
-    };
-    until("reported", || status().contains("\"NoBackend\""));
-    assert!(
-        status().contains("no iptables program is installed"),
-        "{}",
-        status()
-    );
-    assert!(daemon.0.try_wait().unwrap().is_none(), "it keeps running");
-    std::fs::write(host.dir.path().join("go"), "").unwrap();
-    until("opened", || status().contains("\"NotWanted\""));
-    let log = std::fs::read_to_string(host.dir.path().join("log")).unwrap();
-    assert_eq!(log.matches("cannot redirect").count(), 1, "{log}");
-}
-
-/// Killed on drop, with what it started.
-struct Daemon(Child);
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let pid = self.0.id().to_string();
-        let children = Command::new("pkill")
-            .args(["-KILL", "--parent", &pid])
-            .status();
-        assert!(children.is_ok() && self.0.kill().is_ok() && self.0.wait().is_ok());
-    }
 }

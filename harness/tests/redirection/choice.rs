@@ -1,19 +1,14 @@
 //! Which backend is chosen, and that looking leaves no trace.
 
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
 
-use linkerd_harness::redirection::{
-    self, Firewall, Heard, Host, Inputs, Phase, Redirection, SWEEP, report, supervise,
-};
+use linkerd_harness::redirection::{self, Firewall, Host, Phase, SWEEP};
 use linkerd_harness_core::config::Mode;
 use linkerd_harness_core::redirect::State;
 use linkerd_harness_core::redirect::backend::{Backend, Choice, Warning};
-use tokio::sync::watch;
-use tokio::time::timeout;
 
 use crate::netns::Namespace;
+use crate::owner::Owner;
 use crate::setup::{RUN_DIR, apply, cleanup, mk_plan, mk_plan_of, mk_redirect, state};
 
 fn choose(vm: &Namespace) -> (Backend, Option<Warning>) {
@@ -213,38 +208,18 @@ fn the_owner_says_what_keeps_it_from_reading_and_withdraws_all_the_same() {
     let vm = Namespace::new("vm");
     let rules = || vm.run(&["nft", "list", "table", "ip", "nat"], "");
     vm.block_on(async {
-        let (firewall, _) = Host::open(Mode::Nft, Path::new(RUN_DIR)).await.unwrap();
-        let (plans, plans_in) = watch::channel(Some(Arc::new(mk_plan())));
-        let (phase_out, mut phase) = watch::channel(Redirection::default());
-        let (reports_out, mut reports) = watch::channel(report::starting());
-        let inputs = Inputs {
-            plans: plans_in,
-            heard: watch::Sender::new(Heard::default()).subscribe(),
-            sweep: SWEEP,
-        };
-        let views = watch::Sender::new(None);
-        let owner = tokio::spawn(supervise(firewall, inputs, phase_out, reports_out, views));
-        let limit = Duration::from_secs(60);
-        let applied = reports.wait_for(|report| report.reason == "Applied");
-        timeout(limit, applied).await.unwrap().unwrap();
+        let mut owner = Owner::start(Mode::Nft, mk_plan(), SWEEP).await;
         vm.run(&["nft", "-f", "-"], NATIVE);
-        let failed = reports.wait_for(|report| report.reason == "CheckFailed");
-        let said = timeout(limit, failed)
-            .await
-            .unwrap()
-            .unwrap()
-            .message
-            .clone();
+        let failed = owner.reports(|report| report.reason == "CheckFailed");
+        let said = failed.await.message;
         assert!(said.contains("IPTablesMode `nftables`"), "{said}");
         assert!(
             rules().matches("jump PROXY_INIT_").count() <= 2,
             "{}",
             rules()
         );
-        plans.send_replace(None);
-        let removed = phase.wait_for(|state| state.phase == Phase::Removed);
-        timeout(limit, removed).await.unwrap().unwrap();
-        owner.abort();
+        owner.plans.send_replace(None);
+        owner.stands(Phase::Removed).await;
     });
     assert!(!rules().contains("jump PROXY_INIT_"), "{}", rules());
 }

@@ -4,7 +4,7 @@ use std::io::{Read, Seek, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use linkerd_harness::redirection::{Phase, Redirection};
+use linkerd_harness::redirection::Phase;
 use linkerd_harness::report::Report;
 use linkerd_harness_core::config::Mode;
 use linkerd_harness_core::redirect::State;
@@ -138,9 +138,7 @@ pub(crate) fn saved_rules_that_come_back_while_none_are_wanted_are_withdrawn(mod
         let saved = listing(&vm, mode);
         assert!(is_redirected(&vm, mode));
         owner.plans.send_replace(None);
-        let removed = |state: &Redirection| state.phase == Phase::Removed;
-        let withdrawn = timeout(LIMIT, owner.phase.wait_for(removed)).await;
-        assert!(withdrawn.is_ok_and(|withdrawn| withdrawn.is_ok()));
+        owner.stands(Phase::Removed).await;
         assert!(!is_redirected(&vm, mode));
 
         let (restore, saved) = match mode {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use linkerd_harness::redirection::{
-    Error, Firewall, Heard, Host, Inputs, Redirection, listen, report, supervise,
+    Error, Firewall, Heard, Host, Inputs, Phase, Redirection, listen, report, supervise,
 };
 use linkerd_harness::report::Report;
 use linkerd_harness_core::config::Mode;
@@ -38,7 +38,7 @@ impl Firewall for Counted {
     }
 }
 
-/// The owner of the rules, which are in place.
+/// The owner of the rules of a host.
 pub(crate) struct Owner {
     pub(crate) plans: watch::Sender<Option<Arc<Plan>>>,
     pub(crate) reports: watch::Receiver<Report>,
@@ -49,8 +49,15 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
-    /// Of this plan; looks without a reason every `sweep`.
+    /// With the rules of this plan in place; looks without a reason every `sweep`.
     pub(crate) async fn start(mode: Mode, plan: Plan, sweep: Duration) -> Self {
+        let mut owner = Self::begin(mode, plan, sweep).await;
+        owner.reports(|report| report.reason == "Applied").await;
+        owner
+    }
+
+    /// Does not wait for anything.
+    pub(crate) async fn begin(mode: Mode, plan: Plan, sweep: Duration) -> Self {
         let (firewall, choice) = Host::open(mode, Path::new(RUN_DIR)).await.unwrap();
         let looks = Arc::new(AtomicU64::new(0));
         let (plans, plans_in) = watch::channel(Some(Arc::new(plan)));
@@ -71,16 +78,20 @@ impl Owner {
             reports_out,
             watch::Sender::new(None),
         ));
-        let mut owner = Self {
+        Self {
             plans,
             reports,
             phase,
             heard,
             looks,
             _tasks: tasks,
-        };
-        owner.reports(|report| report.reason == "Applied").await;
-        owner
+        }
+    }
+
+    /// Waits until the rules stand so.
+    pub(crate) async fn stands(&mut self, phase: Phase) {
+        let there = self.phase.wait_for(|state| state.phase == phase);
+        timeout(LIMIT, there).await.unwrap().unwrap();
     }
 
     /// Waits for such a report.
