@@ -1,5 +1,6 @@
 //! `FailurePolicy: closed` as the unit runs it: `prepare`, the daemon, `cleanup`; and what still gets through.
 
+use std::io::ErrorKind;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
@@ -78,7 +79,17 @@ impl Host {
 
     fn start(&self, command: &mut Command) {
         command.stdin(Stdio::null()).stdout(Stdio::null());
-        let child = self.net.vm.inside(|| command.spawn().unwrap());
+        let child = self.net.vm.inside(|| {
+            loop {
+                match command.spawn() {
+                    // A child of another test's thread still has open what was just written, until its exec.
+                    Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => {
+                        std::thread::yield_now();
+                    }
+                    child => break child.unwrap(),
+                }
+            }
+        });
         self.programs.lock().unwrap().push(child);
     }
 
