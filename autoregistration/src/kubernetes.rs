@@ -2,5 +2,6 @@
 
 pub mod groups;
 mod known;
+pub mod leader;
 
 pub use known::{Key, Refused};

@@ -21,6 +21,10 @@ pub struct Metrics {
     refused_connections: Family<Listener, Counter>,
     questions: Family<Method, Counter>,
     streams: Family<Method, Gauge>,
+    leader: Gauge,
+    peer_queries: Family<Outcome, Counter>,
+    mass_loss_active: Gauge,
+    events: Family<Outcome, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -59,6 +63,10 @@ impl Default for Metrics {
         let refused_connections = Family::default();
         let questions = Family::default();
         let streams = Family::default();
+        let leader = Gauge::default();
+        let peer_queries = Family::default();
+        let mass_loss_active = Gauge::default();
+        let events = Family::default();
         let mut registry = Registry::with_prefix("autoregistration");
         registry.register(
             "hellos",
@@ -95,6 +103,26 @@ impl Default for Metrics {
             "Requests of proxies that are being answered",
             Family::clone(&streams),
         );
+        registry.register(
+            "leader",
+            "1 while this replica leads",
+            Gauge::clone(&leader),
+        );
+        registry.register(
+            "peer_queries",
+            "Questions to other replicas by how they ended: answered, silent, nonsense",
+            Family::clone(&peer_queries),
+        );
+        registry.register(
+            "mass_loss_active",
+            "1 while so many VMs are lost at once that none is called unreachable",
+            Gauge::clone(&mass_loss_active),
+        );
+        registry.register(
+            "events",
+            "Kubernetes events by how they ended: published, limited, dropped, failed",
+            Family::clone(&events),
+        );
         Self {
             registry: Arc::new(registry),
             hellos,
@@ -104,6 +132,10 @@ impl Default for Metrics {
             refused_connections,
             questions,
             streams,
+            leader,
+            peer_queries,
+            mass_loss_active,
+            events,
         }
     }
 }
@@ -128,6 +160,26 @@ impl Metrics {
         let open = self.streams.get_or_create(&method).clone();
         open.inc();
         open
+    }
+
+    /// Whether this replica leads.
+    pub fn leader(&self, leads: bool) {
+        self.leader.set(i64::from(leads));
+    }
+
+    /// Counts a question to another replica.
+    pub fn peer_query(&self, outcome: &'static str) {
+        self.peer_queries.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    /// Whether nobody is called unreachable because too many are.
+    pub fn mass_loss(&self, active: bool) {
+        self.mass_loss_active.set(i64::from(active));
+    }
+
+    /// Counts a Kubernetes event.
+    pub fn event(&self, outcome: &'static str) {
+        self.events.get_or_create(&Outcome { outcome }).inc();
     }
 
     /// The text of `/metrics` with gauges of this moment.

@@ -9,6 +9,7 @@ mod cluster;
 mod columns;
 mod foreign;
 mod groups;
+mod leader;
 mod linkerd;
 mod manifests;
 mod nonsense;
