@@ -1,4 +1,5 @@
-//! The registration protocol, as generated from `proto/registration.proto`.
+//! The registration protocol, as generated from `proto/registration.proto`, and what the replicas of the controller ask
+//! each other, from `proto/peer.proto`.
 //!
 //! Who the caller is comes from the transport (its SPIFFE ID), never from a message.
 
@@ -6,6 +7,11 @@
 #[expect(clippy::large_enum_variant, reason = "generated code")]
 pub mod v1 {
     tonic::include_proto!("meshexpansion.registration.v1");
+}
+
+/// Messages, client and server of `meshexpansion.peer.v1`.
+pub mod peer {
+    tonic::include_proto!("meshexpansion.peer.v1");
 }
 
 /// Capability of a harness that keeps its stream open on [`v1::Pending`] instead of being refused.

@@ -3,5 +3,6 @@
 pub mod groups;
 mod known;
 pub mod leader;
+pub mod peers;
 
 pub use known::{Key, Refused};

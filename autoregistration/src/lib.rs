@@ -17,6 +17,7 @@ pub mod logging;
 pub mod manifests;
 pub mod mesh;
 pub mod metrics;
+pub mod peer;
 pub mod refusal;
 pub mod registration;
 pub mod registry;

@@ -13,3 +13,4 @@ mod leader;
 mod linkerd;
 mod manifests;
 mod nonsense;
+mod replicas;
