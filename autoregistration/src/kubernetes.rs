@@ -1,5 +1,6 @@
 //! The cluster as a store: `ExternalGroup`s come from its API server.
 
+pub mod events;
 pub mod groups;
 mod known;
 pub mod leader;

@@ -9,6 +9,7 @@
 
 pub mod admin;
 pub mod args;
+pub mod breaker;
 pub mod cluster_ip;
 pub mod crd;
 pub mod identity;
@@ -23,6 +24,7 @@ pub mod registration;
 pub mod registry;
 pub mod report;
 pub mod settled;
+pub mod shutdown;
 pub mod standalone;
 pub mod store;
 pub mod tls;

@@ -7,6 +7,7 @@
 
 mod cluster;
 mod columns;
+mod events;
 mod foreign;
 mod groups;
 mod leader;
