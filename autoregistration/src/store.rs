@@ -237,7 +237,13 @@ impl Stored {
             && there.proxy_inbound_port == spec.proxy_inbound_port
             && there.identity == spec.identity
             && there.server_name == spec.server_name
-            && there.annotations.get(OPAQUE_PORTS) == spec.annotations.get(OPAQUE_PORTS)
+            && match spec.annotations.get(OPAQUE_PORTS) {
+                Some(wanted) => there.annotations.get(OPAQUE_PORTS) == Some(wanted),
+                // Once `spec` was applied, one that is left is somebody else's.
+                None => {
+                    !there.annotations.contains_key(OPAQUE_PORTS) || self.applied == spec.hash()
+                }
+            }
     }
 
     /// Its readiness, also where nothing was said of it yet.
