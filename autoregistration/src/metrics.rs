@@ -8,6 +8,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::kubernetes;
 use crate::registry::objects::Totals;
 
 /// The metrics of the process; clones count together.
@@ -25,6 +26,7 @@ pub struct Metrics {
     peer_queries: Family<Outcome, Counter>,
     mass_loss_active: Gauge,
     events: Family<Outcome, Counter>,
+    kubernetes: kubernetes::metrics::Metrics,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -123,6 +125,8 @@ impl Default for Metrics {
             "Kubernetes events by how they ended: published, limited, dropped, failed",
             Family::clone(&events),
         );
+        let kubernetes = kubernetes::metrics::Metrics::default();
+        kubernetes.register(&mut registry);
         Self {
             registry: Arc::new(registry),
             hellos,
@@ -136,6 +140,7 @@ impl Default for Metrics {
             peer_queries,
             mass_loss_active,
             events,
+            kubernetes,
         }
     }
 }
@@ -180,6 +185,11 @@ impl Metrics {
     /// Counts a Kubernetes event.
     pub fn event(&self, outcome: &'static str) {
         self.events.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    /// Those of the store that is an API server.
+    pub fn kubernetes(&self) -> kubernetes::metrics::Metrics {
+        self.kubernetes.clone()
     }
 
     /// The text of `/metrics` with gauges of this moment.

@@ -1,0 +1,174 @@
+//! The workloads that are there: all of them, whoever made them, by a watch and by the answers to our own writes. The
+//! newest counts, whichever way it comes: a cache that lags behind our own writes would have us write again. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use kube::api::DynamicObject;
+use kube::runtime::watcher::Event;
+use tokio::time::Instant;
+
+use super::workload::{self, Object};
+use crate::store::{Key, Status, Stored};
+
+/// What is gone is remembered so long: by then a watch that lags has told it as well.
+const MEMORY: Duration = Duration::from_secs(120);
+
+/// What is there.
+#[derive(Debug, Default)]
+pub struct Workloads {
+    there: BTreeMap<Key, Entry>,
+    gone: BTreeMap<Key, Gone>,
+    /// What a list has brought so far, and what was answered since it began.
+    listed: Option<(BTreeMap<Key, Object>, BTreeSet<Key>)>,
+}
+
+/// One that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// As it is.
+    pub object: Object,
+    /// Since when it is reached as it is.
+    pub since: Instant,
+    /// Whether there was another one of that name shortly before, and this one has not been ready yet.
+    pub again: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Gone {
+    uid: String,
+    at: Instant,
+}
+
+/// What an event has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A list has begun or goes on.
+    Nothing,
+    /// This one.
+    One(Key),
+    /// All are known.
+    All,
+}
+
+// === impl Workloads ===
+
+impl Workloads {
+    /// One that is there.
+    pub fn get(&self, key: &Key) -> Option<&Entry> {
+        self.there.get(key)
+    }
+
+    /// All that are there.
+    pub fn all(&self) -> impl Iterator<Item = (&Key, &Stored)> {
+        self.there.iter().map(|(key, it)| (key, &it.object.stored))
+    }
+
+    /// Takes an event of the watch.
+    pub fn take(&mut self, event: Event<DynamicObject>, now: Instant) -> Change {
+        match event {
+            Event::Init => {
+                self.listed = Some(Default::default());
+                Change::Nothing
+            }
+            Event::InitApply(object) => {
+                let (key, object) = workload::read(object);
+                if let Some((listed, _)) = &mut self.listed {
+                    listed.insert(key, object);
+                }
+                Change::Nothing
+            }
+            Event::InitDone => {
+                let (listed, answered) = self.listed.take().unwrap_or_default();
+                let missing = self.there.keys().filter(|key| {
+                    // The list may be older than the answer.
+                    !listed.contains_key(key) && !answered.contains(key)
+                });
+                for key in missing.cloned().collect::<Vec<_>>() {
+                    self.remove(&key, now);
+                }
+                self.gone.retain(|_, gone| gone.at + MEMORY > now);
+                for (key, object) in listed {
+                    self.put(key, object, now);
+                }
+                Change::All
+            }
+            Event::Apply(object) => {
+                let (key, object) = workload::read(object);
+                self.put(key.clone(), object, now);
+                Change::One(key)
+            }
+            Event::Delete(object) => {
+                let (key, object) = workload::read(object);
+                self.gone.retain(|_, gone| gone.at + MEMORY > now);
+                let is_meant = |entry: &Entry| entry.object.stored.uid == object.stored.uid;
+                if self.there.get(&key).is_some_and(is_meant) {
+                    self.remove(&key, now);
+                }
+                Change::One(key)
+            }
+        }
+    }
+
+    /// Takes what the API server has answered; `None` says that it is not there.
+    pub fn answered(&mut self, key: &Key, object: Option<Object>, now: Instant) {
+        if let Some((_, answered)) = &mut self.listed {
+            answered.insert(key.clone());
+        }
+        match object {
+            Some(object) => self.put(key.clone(), object, now),
+            None => self.remove(key, now),
+        }
+    }
+
+    fn put(&mut self, key: Key, object: Object, now: Instant) {
+        let gone = self.gone.get(&key);
+        if gone.is_some_and(|gone| gone.uid == object.stored.uid) {
+            return;
+        }
+        let entry = match self.there.get(&key) {
+            None => Entry {
+                again: gone.is_some(),
+                since: now,
+                object,
+            },
+            Some(before) => {
+                let (old, new) = (&before.object.stored, &object.stored);
+                if is_older(new, old) {
+                    return;
+                }
+                let same = old.uid == new.uid;
+                let is_reached_the_same = same && old.is_reached_as(&new.spec);
+                Entry {
+                    again: (before.again || !same) && new.readiness().status != Status::True,
+                    since: if is_reached_the_same {
+                        before.since
+                    } else {
+                        now
+                    },
+                    object,
+                }
+            }
+        };
+        self.there.insert(key, entry);
+    }
+
+    fn remove(&mut self, key: &Key, now: Instant) {
+        if let Some(entry) = self.there.remove(key) {
+            let uid = entry.object.stored.uid;
+            self.gone.insert(key.clone(), Gone { uid, at: now });
+        }
+    }
+}
+
+/// Versions of objects of one kind are numbers that rise.
+fn is_older(new: &Stored, old: &Stored) -> bool {
+    let number = |stored: &Stored| stored.resource_version.parse::<u64>();
+    match (number(new), number(old)) {
+        (Ok(new), Ok(old)) => new < old,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;
