@@ -152,7 +152,10 @@ fn now() -> String {
 }
 
 /// Lists the workloads of `namespace` that have a ready endpoint.
-pub(super) async fn ready_endpoints(client: &Client, namespace: &str) -> Result<BTreeSet<String>, String> {
+pub(super) async fn ready_endpoints(
+    client: &Client,
+    namespace: &str,
+) -> Result<BTreeSet<String>, String> {
     let slices = Api::<EndpointSlice>::namespaced(client.clone(), namespace);
     let mut ready = BTreeSet::new();
     let mut page = ListParams::default().labels(drained::SLICES).limit(PAGE);

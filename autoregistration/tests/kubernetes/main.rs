@@ -15,3 +15,4 @@ mod linkerd;
 mod manifests;
 mod nonsense;
 mod replicas;
+mod store;
