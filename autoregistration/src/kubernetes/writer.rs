@@ -363,7 +363,7 @@ impl Writer {
                 self.queue.remove(key);
                 item.turns = None;
                 if item.told.take().is_some() {
-                    self.outbox.one(key.clone());
+                    self.outbox.recovered(key.clone());
                 }
             }
         }

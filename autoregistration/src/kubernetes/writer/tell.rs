@@ -19,14 +19,19 @@ pub(super) struct Outbox {
 impl Outbox {
     pub(super) fn all(&mut self) {
         self.all = true;
-        self.ones.clear();
     }
 
     pub(super) fn one(&mut self, key: Key) {
-        self.failed.remove(&key);
         if !self.all {
             self.ones.insert(key);
         }
+    }
+
+    /// What was told of `key`, or is about to be, is over.
+    pub(super) fn recovered(&mut self, key: Key) {
+        self.failed.remove(&key);
+        // Not left out when all are told: there it could be one of them that is not there.
+        self.ones.insert(key);
     }
 
     pub(super) fn is_empty(&self) -> bool {
