@@ -11,7 +11,10 @@ use super::grammar::parse_duration;
 use super::{DEFAULT_LOG, Grammar, Inputs};
 use crate::names::HostPort;
 
-use Grammar::{AccessLog, Address, AuthorityLabels, Bool, Name, Number, Positive, Ratio, Text};
+use Grammar::{
+    AccessLog, Address, AuthorityLabels, Bool, FrameSize, Name, Number, Positive, Ratio, Suffixes,
+    Text, Window,
+};
 
 /// A setting of the mesh that was not taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +58,12 @@ pub const ALLOWED: &[(&str, Grammar)] = &[
         "LINKERD2_PROXY_DESTINATION_PROFILE_INITIAL_TIMEOUT",
         Grammar::Duration,
     ),
+    ("LINKERD2_PROXY_DESTINATION_PROFILE_SUFFIXES", Suffixes),
+    (
+        "LINKERD2_PROXY_HTTP2_INITIAL_CONNECTION_WINDOW_SIZE",
+        Window,
+    ),
+    ("LINKERD2_PROXY_HTTP2_INITIAL_STREAM_WINDOW_SIZE", Window),
     ("LINKERD2_PROXY_INBOUND_ACCEPT_KEEPALIVE", Grammar::Duration),
     (
         "LINKERD2_PROXY_INBOUND_ACCEPT_USER_TIMEOUT",
@@ -89,6 +98,18 @@ pub const ALLOWED: &[(&str, Grammar)] = &[
         AuthorityLabels,
     ),
     (
+        "LINKERD2_PROXY_INBOUND_SERVER_HTTP2_ADAPTIVE_FLOW_CONTROL",
+        Bool,
+    ),
+    (
+        "LINKERD2_PROXY_INBOUND_SERVER_HTTP2_INITIAL_CONNECTION_WINDOW_SIZE",
+        Window,
+    ),
+    (
+        "LINKERD2_PROXY_INBOUND_SERVER_HTTP2_INITIAL_STREAM_WINDOW_SIZE",
+        Window,
+    ),
+    (
         "LINKERD2_PROXY_INBOUND_SERVER_HTTP2_KEEP_ALIVE_INTERVAL",
         Grammar::Duration,
     ),
@@ -96,7 +117,30 @@ pub const ALLOWED: &[(&str, Grammar)] = &[
         "LINKERD2_PROXY_INBOUND_SERVER_HTTP2_KEEP_ALIVE_TIMEOUT",
         Grammar::Duration,
     ),
+    (
+        "LINKERD2_PROXY_INBOUND_SERVER_HTTP2_MAX_CONCURRENT_STREAMS",
+        Positive,
+    ),
+    (
+        "LINKERD2_PROXY_INBOUND_SERVER_HTTP2_MAX_FRAME_SIZE",
+        FrameSize,
+    ),
+    (
+        "LINKERD2_PROXY_INBOUND_SERVER_HTTP2_MAX_HEADER_LIST_SIZE",
+        Positive,
+    ),
+    (
+        "LINKERD2_PROXY_INBOUND_SERVER_HTTP2_MAX_PENDING_ACCEPT_RESET_STREAMS",
+        Number,
+    ),
+    (
+        "LINKERD2_PROXY_INBOUND_SERVER_HTTP2_MAX_SEND_BUF_SIZE",
+        Positive,
+    ),
+    ("LINKERD2_PROXY_INBOUND_TCP_LISTEN_BACKLOG", Window),
     ("LINKERD2_PROXY_LOG", Text),
+    // Inbound, though its name does not say so.
+    ("LINKERD2_PROXY_MAX_IDLE_CONNS_PER_ENDPOINT", Number),
     ("LINKERD2_PROXY_METRICS_RETAIN_IDLE", Grammar::Duration),
     (
         "LINKERD2_PROXY_OUTBOUND_ACCEPT_KEEPALIVE",
@@ -133,8 +177,24 @@ pub const ALLOWED: &[(&str, Grammar)] = &[
         Grammar::Duration,
     ),
     ("LINKERD2_PROXY_OUTBOUND_HTTP_QUEUE_CAPACITY", Number),
+    (
+        "LINKERD2_PROXY_OUTBOUND_MAX_IDLE_CONNS_PER_ENDPOINT",
+        Number,
+    ),
     ("LINKERD2_PROXY_OUTBOUND_MAX_IN_FLIGHT", Number),
     ("LINKERD2_PROXY_OUTBOUND_METRICS_HOSTNAME_LABELS", Bool),
+    (
+        "LINKERD2_PROXY_OUTBOUND_SERVER_HTTP2_ADAPTIVE_FLOW_CONTROL",
+        Bool,
+    ),
+    (
+        "LINKERD2_PROXY_OUTBOUND_SERVER_HTTP2_INITIAL_CONNECTION_WINDOW_SIZE",
+        Window,
+    ),
+    (
+        "LINKERD2_PROXY_OUTBOUND_SERVER_HTTP2_INITIAL_STREAM_WINDOW_SIZE",
+        Window,
+    ),
     (
         "LINKERD2_PROXY_OUTBOUND_SERVER_HTTP2_KEEP_ALIVE_INTERVAL",
         Grammar::Duration,
@@ -144,9 +204,30 @@ pub const ALLOWED: &[(&str, Grammar)] = &[
         Grammar::Duration,
     ),
     (
+        "LINKERD2_PROXY_OUTBOUND_SERVER_HTTP2_MAX_CONCURRENT_STREAMS",
+        Positive,
+    ),
+    (
+        "LINKERD2_PROXY_OUTBOUND_SERVER_HTTP2_MAX_FRAME_SIZE",
+        FrameSize,
+    ),
+    (
+        "LINKERD2_PROXY_OUTBOUND_SERVER_HTTP2_MAX_HEADER_LIST_SIZE",
+        Positive,
+    ),
+    (
+        "LINKERD2_PROXY_OUTBOUND_SERVER_HTTP2_MAX_PENDING_ACCEPT_RESET_STREAMS",
+        Number,
+    ),
+    (
+        "LINKERD2_PROXY_OUTBOUND_SERVER_HTTP2_MAX_SEND_BUF_SIZE",
+        Positive,
+    ),
+    (
         "LINKERD2_PROXY_OUTBOUND_TCP_FAILFAST_TIMEOUT",
         Grammar::Duration,
     ),
+    ("LINKERD2_PROXY_OUTBOUND_TCP_LISTEN_BACKLOG", Window),
     ("LINKERD2_PROXY_OUTBOUND_TCP_QUEUE_CAPACITY", Number),
     (COLLECTOR_ADDR, Address),
     (COLLECTOR_NAME, Name),

@@ -15,6 +15,10 @@ pub enum Grammar {
     Number,
     /// A whole number, at least 1.
     Positive,
+    /// A whole number from 1 to 2^31 - 1: a window of HTTP/2, a backlog of a socket.
+    Window,
+    /// The size of a frame of HTTP/2. The proxy's library panics on any other number.
+    FrameSize,
     /// A share above 0, at most 1.
     Ratio,
     /// `true` or `false`.
@@ -23,6 +27,8 @@ pub enum Grammar {
     Ports,
     /// A DNS name, not an IP address.
     Name,
+    /// DNS suffixes with commas; `.` is every name.
+    Suffixes,
     /// `ip:port` or `name:port`.
     Address,
     /// A SPIFFE ID.
@@ -48,12 +54,20 @@ impl Grammar {
             Self::Positive => {
                 digits(value).is_some_and(|number| number > 0 && u32::try_from(number).is_ok())
             }
+            Self::Window => digits(value).is_some_and(|number| (1..1 << 31).contains(&number)),
+            Self::FrameSize => {
+                digits(value).is_some_and(|number| (1 << 14..1 << 24).contains(&number))
+            }
             Self::Ratio => value
                 .parse::<f64>()
                 .is_ok_and(|share| share > 0.0 && share <= 1.0),
             Self::Bool => matches!(value, "true" | "false"),
             Self::Ports => value.split(',').all(|part| is_port_range(part.trim())),
             Self::Name => is_name(value),
+            Self::Suffixes => value
+                .split(',')
+                .map(str::trim)
+                .all(|part| part.is_empty() || part == "." || is_name(part)),
             Self::Address => is_address(value),
             Self::SpiffeId => is_spiffe_id(value),
             Self::Policy => matches!(
@@ -78,10 +92,13 @@ impl fmt::Display for Grammar {
             Self::Duration => "a whole number with a unit (ms, s, m, h or d)",
             Self::Number => "a whole number",
             Self::Positive => "a whole number, at least 1",
+            Self::Window => "a whole number from 1 to 2147483647",
+            Self::FrameSize => "a whole number from 16384 to 16777215",
             Self::Ratio => "a share above 0, at most 1",
             Self::Bool => "true or false",
             Self::Ports => "a list of port numbers and ranges",
             Self::Name => "a DNS name",
+            Self::Suffixes => "a list of DNS suffixes",
             Self::Address => "an address (host:port)",
             Self::SpiffeId => "a SPIFFE ID (spiffe://trust-domain/path)",
             Self::Policy => {

@@ -354,6 +354,10 @@ fn names_and_addresses_are_read_as_the_proxy_reads_them() {
         (Grammar::Policy, "audit", "Audit"),
         (Grammar::Ratio, "0.5", "0"),
         (Grammar::Bool, "true", "True"),
+        (Grammar::Suffixes, "svc.cluster.local., .", "a b"),
+        (Grammar::Window, "2147483647", "2147483648"),
+        (Grammar::FrameSize, "16384", "16383"),
+        (Grammar::FrameSize, "16777215", "16777216"),
     ] {
         assert!(grammar.accepts(good), "{good} should be {grammar}");
         assert!(!grammar.accepts(bad), "{bad} should not be {grammar}");
