@@ -14,6 +14,7 @@ pub mod cluster_ip;
 pub mod crd;
 pub mod identity;
 pub mod kubernetes;
+pub mod linkerd;
 pub mod logging;
 pub mod manifests;
 pub mod mesh;

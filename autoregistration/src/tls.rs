@@ -12,6 +12,7 @@ mod patience;
 mod peer;
 mod validity;
 
+pub(crate) use material::certificates_only;
 pub use material::{Error, Material};
 pub use peer::Peer;
 pub use validity::Validity;

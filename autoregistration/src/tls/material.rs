@@ -164,7 +164,7 @@ fn certificates(what: &'static str, pem: &[u8]) -> Result<Vec<CertificateDer<'st
 
 /// The certificates of a PEM file without what else may be in it. The text goes to every VM, and a file of a certificate
 /// authority may hold its key.
-fn certificates_only(pem: &[u8]) -> String {
+pub(crate) fn certificates_only(pem: &[u8]) -> String {
     // PEM is ASCII; what is not, is not part of a certificate.
     let text = String::from_utf8_lossy(pem);
     let mut certificates = String::new();

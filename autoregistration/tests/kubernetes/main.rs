@@ -16,3 +16,4 @@ mod manifests;
 mod nonsense;
 mod replicas;
 mod store;
+mod settings;
