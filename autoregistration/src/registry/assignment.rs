@@ -8,10 +8,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::workload::Workload;
 use super::{DISCONNECT_GRACE, HEARTBEAT, Mesh, RECONNECT_WINDOW};
-use crate::manifests::{DEFAULT_INBOUND_POLICY, Group, OPAQUE_PORTS};
-
-/// Linkerd's default: server-speaks-first protocols.
-const DEFAULT_OPAQUE_PORTS: &str = "25,587,3306,4444,5432,6379,9300,11211";
+use crate::linkerd::{Flags, Settings};
+use crate::manifests::Group;
 
 /// The complete assignment.
 pub(super) fn build(
@@ -59,40 +57,14 @@ fn port((name, port): &(String, u16)) -> v1::Port {
 }
 
 fn proxy(mesh: &Mesh, anchors_pem: &str, group: &Group) -> v1::ProxyConfig {
-    let annotation = |name: &str, default: &str| {
-        group
-            .annotations
-            .get(name)
-            .map_or_else(|| default.to_owned(), |value| value.replace(' ', ""))
-    };
-    let control = |service: &str, port: u16| {
-        Some(v1::Endpoint {
-            addr: format!(
-                "{service}.{}.svc.{}.:{port}",
-                mesh.linkerd_namespace, mesh.cluster_domain
-            ),
-            // Linkerd serves both under the identity of its destination controller.
-            identity: mesh.control_identity("linkerd-destination"),
-        })
-    };
-    v1::ProxyConfig {
-        trust_anchors_pem: anchors_pem.to_owned(),
-        trust_domain: mesh.identity_trust_domain.clone(),
+    let flags = Flags {
         cluster_domain: mesh.cluster_domain.clone(),
+        identity_trust_domain: mesh.identity_trust_domain.clone(),
         linkerd_namespace: mesh.linkerd_namespace.clone(),
-        cluster_networks: mesh
-            .cluster_networks
-            .iter()
-            .map(ToString::to_string)
-            .collect(),
-        destination: control("linkerd-dst-headless", 8086),
-        policy: control("linkerd-policy", 8090),
-        default_inbound_policy: annotation(DEFAULT_INBOUND_POLICY, &mesh.default_inbound_policy),
-        opaque_ports: annotation(OPAQUE_PORTS, DEFAULT_OPAQUE_PORTS),
-        // One family: with two, Linkerd's addresses of a workload overwrite one another.
-        ipv6: false,
-        extra_env: std::collections::HashMap::new(),
-    }
+        cluster_networks: mesh.cluster_networks.clone(),
+        default_inbound_policy: mesh.default_inbound_policy.clone(),
+    };
+    Settings::from_flags(flags, anchors_pem.into()).proxy_config(group)
 }
 
 /// Over what a proxy or a probe is made from; not over who answered and how often to speak. `extra_env` is hashed apart

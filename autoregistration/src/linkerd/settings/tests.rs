@@ -1,5 +1,6 @@
 mod agreement;
 mod precedence;
+mod standalone;
 
 use super::*;
 use crate::linkerd::values::values;

@@ -109,3 +109,22 @@ fn a_service_that_is_added_takes_no_address_away_from_another() {
         }
     }
 }
+
+#[test]
+fn an_annotation_that_sets_the_proxy_changes_the_hash_and_one_that_says_nothing_does_not() {
+    let hash = |annotations: &str| {
+        let annotated = GROUP.replace(
+            "labels: { app: training-app }",
+            &format!("annotations: {{ {annotations} }}"),
+        );
+        assignment(&Bench::new(&annotated).open(1, &VM))
+            .config_hash
+            .clone()
+    };
+    let several = "config.linkerd.io/access-log: json, config.linkerd.io/proxy-cpu-limit: '2', \
+                   config.linkerd.io/proxy-log-level: debug";
+    assert_eq!(hash(several), hash(several), "whatever the order in a map");
+    assert_ne!(hash(several), hash(""));
+    assert_ne!(hash(several), hash(&several.replace("debug", "trace")));
+    assert_eq!(hash("config.linkerd.io/proxy-image: a"), hash(""));
+}
