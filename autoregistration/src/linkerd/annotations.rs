@@ -2,9 +2,9 @@
 //! VM. `docs/annotations.md` shows this table; a test keeps the two equal.
 
 /// Ports on which protocols are not detected.
-pub const OPAQUE_PORTS: &str = "config.linkerd.io/opaque-ports";
+pub const OPAQUE_PORTS: &str = crate::manifests::OPAQUE_PORTS;
 /// Policy of a port for which nothing else is said.
-pub const DEFAULT_INBOUND_POLICY: &str = "config.linkerd.io/default-inbound-policy";
+pub const DEFAULT_INBOUND_POLICY: &str = crate::manifests::DEFAULT_INBOUND_POLICY;
 /// Ports on which clients must have an identity.
 pub const REQUIRE_IDENTITY: &str = "config.linkerd.io/proxy-require-identity-inbound-ports";
 /// Further variables of the proxy, as JSON.

@@ -108,8 +108,8 @@ impl Known {
         };
         let (config, anchors) = (&self.config, &self.anchors);
         let parts = [
-            object(CONFIG, config.good.is_some(), config.trouble()),
-            object(ANCHORS, anchors.good.is_some(), anchors.trouble()),
+            object(CONFIG, config.is_known(), config.trouble()),
+            object(ANCHORS, anchors.is_known(), anchors.trouble()),
             self.namespaces
                 .is_none()
                 .then(|| "the list of namespaces".to_owned()),
@@ -132,6 +132,11 @@ impl<T> Object<T> {
     /// What is wrong with it now.
     pub(super) fn trouble(&self) -> Option<&Trouble> {
         self.trouble.as_ref()
+    }
+
+    /// Whether it was ever good.
+    pub(super) fn is_known(&self) -> bool {
+        self.good.is_some()
     }
 
     fn take(

@@ -20,7 +20,7 @@ use tokio::time::{Instant, interval_at};
 use tracing::{debug, info, warn};
 
 use super::Settings;
-use super::known::{ANCHORS, CONFIG, Known, Trouble};
+use super::known::{ANCHORS, CONFIG, Known, Object, Trouble};
 use crate::manifests::FieldProblem;
 use crate::report;
 
@@ -185,8 +185,8 @@ impl Said {
     }
 
     fn troubles(&mut self, known: &Known) {
-        say(CONFIG, &mut self.config, known.config.trouble());
-        say(ANCHORS, &mut self.anchors, known.anchors.trouble());
+        say(CONFIG, &mut self.config, &known.config);
+        say(ANCHORS, &mut self.anchors, &known.anchors);
         if self.ignored != known.ignored() {
             known.ignored().clone_into(&mut self.ignored);
             for problem in &self.ignored {
@@ -196,14 +196,17 @@ impl Said {
     }
 }
 
-fn say(name: &str, said: &mut Option<Trouble>, now: Option<&Trouble>) {
+fn say<T>(name: &str, said: &mut Option<Trouble>, object: &Object<T>) {
+    let now = object.trouble();
     if said.as_ref() == now {
         return;
     }
-    if let Some(trouble) = now {
-        warn!("{name} {trouble}; the last good state is kept");
-    } else {
-        info!("{name} is good again");
+    match now {
+        Some(trouble) if object.is_known() => {
+            warn!("{name}: {trouble}; the last good state is kept");
+        }
+        Some(trouble) => warn!("{name}: {trouble}; no VM is told anything without it"),
+        None => info!("{name} is good again"),
     }
     *said = now.cloned();
 }

@@ -12,12 +12,12 @@ fn flags() -> Flags {
     }
 }
 
-fn endpoint(addr: &str) -> Option<v1::Endpoint> {
-    Some(v1::Endpoint {
+fn endpoint(addr: &str) -> v1::Endpoint {
+    v1::Endpoint {
         addr: addr.to_owned(),
         identity: "linkerd-destination.linkerd.serviceaccount.identity.linkerd.id.example"
             .to_owned(),
-    })
+    }
 }
 
 #[test]
@@ -29,8 +29,10 @@ fn flags_give_the_settings_that_they_always_gave() {
         cluster_domain: "cluster.local".into(),
         linkerd_namespace: "linkerd".into(),
         cluster_networks: vec!["10.0.0.0/8".into(), "fd00::/8".into()],
-        destination: endpoint("linkerd-dst-headless.linkerd.svc.cluster.local.:8086"),
-        policy: endpoint("linkerd-policy.linkerd.svc.cluster.local.:8090"),
+        destination: Some(endpoint(
+            "linkerd-dst-headless.linkerd.svc.cluster.local.:8086",
+        )),
+        policy: Some(endpoint("linkerd-policy.linkerd.svc.cluster.local.:8090")),
         default_inbound_policy: "deny".into(),
         opaque_ports: "25,587,3306,4444,5432,6379,9300,11211".into(),
         ipv6: false,
