@@ -1,8 +1,12 @@
-//! Who a caller is: a SPIFFE ID that its certificate proves, in canonical form.
+//! Who a caller is: a SPIFFE ID that its certificate proves, in canonical form. Whether we saw the certificate ourselves
+//! or the pod's Linkerd proxy did is the one difference, and [`PeerIdentity`] knows it.
+
+mod peer;
 
 use std::fmt;
 use std::str::FromStr;
 
+pub use self::peer::PeerIdentity;
 use crate::refusal::{Reason, Refusal};
 
 /// A SPIFFE ID of a workload: `spiffe://<trust domain>/<path>`, lower-case trust domain, path not empty.
@@ -25,11 +29,15 @@ pub enum Presented {
     Nothing,
     /// A certificate whose first subject alternative name is this URI.
     Uri(String),
+    /// A certificate whose first subject alternative name is this DNS name.
+    Dns(String),
     /// A certificate whose first subject alternative name is something else, or that has none.
     Other(String),
 }
 
 const SCHEME: &str = "spiffe://";
+/// In the name that Linkerd gives to a pod.
+const OF_A_POD: &str = ".serviceaccount.identity.";
 
 /// The caller, or why it is refused. Only the first name of a certificate counts: a Linkerd proxy between us and the
 /// VM passes on only that one, and what is accepted here must be accepted there.
@@ -41,12 +49,31 @@ pub fn caller(presented: &Presented, trust_domain: &str) -> Result<SpiffeId, Ref
                 "no client certificate came with the connection; the harness presents its SVID, so it has none yet",
             ));
         }
+        Presented::Dns(name) if name.contains(OF_A_POD) => {
+            return Err(Refusal::new(
+                Reason::NotSpiffe,
+                format!(
+                    "`{}` is the identity of a pod; a VM registers with a SPIFFE ID",
+                    name.escape_debug()
+                ),
+            ));
+        }
+        Presented::Dns(name) => {
+            return Err(Refusal::new(
+                Reason::NotSpiffe,
+                format!(
+                    "the first subject alternative name of the client certificate is the DNS name `{}`: the SVID has a \
+                     DNS name before its spiffe:// URI; register its SPIRE entry without DNS names \
+                     (spire-server entry update without -dns)",
+                    name.escape_debug()
+                ),
+            ));
+        }
         Presented::Other(name) => {
             return Err(Refusal::new(
                 Reason::NotSpiffe,
                 format!(
-                    "the first subject alternative name of the client certificate is {name}, not a spiffe:// URI; \
-                     register the SPIRE entry without DNS names"
+                    "the first subject alternative name of the client certificate is {name}, not a spiffe:// URI"
                 ),
             ));
         }
@@ -154,9 +181,10 @@ mod tests {
         let reason = |presented| caller(&presented, "td").unwrap_err().reason();
         assert_eq!(reason(Presented::Nothing), Reason::NoClientIdentity);
         assert_eq!(
-            reason(Presented::Other("the DNS name `vm`".into())),
+            reason(Presented::Other("missing".into())),
             Reason::NotSpiffe
         );
+        assert_eq!(reason(Presented::Dns("vm".into())), Reason::NotSpiffe);
         assert_eq!(
             reason(Presented::Uri("https://td/a".into())),
             Reason::NotSpiffe
@@ -166,5 +194,19 @@ mod tests {
             Reason::WrongTrustDomain
         );
         assert!(caller(&Presented::Uri("spiffe://td/a".into()), "td").is_ok());
+    }
+    #[test]
+    fn a_dns_name_is_refused_with_what_to_do_about_it() {
+        let said = |name: &str| {
+            let refusal = caller(&Presented::Dns(name.into()), "td").unwrap_err();
+            refusal.message().to_owned()
+        };
+        let vm = said("vm.example\n");
+        assert!(
+            vm.contains("`vm.example\\n`") && vm.contains("without DNS names"),
+            "{vm}"
+        );
+        let pod = said("web.emojivoto.serviceaccount.identity.linkerd.cluster.local");
+        assert!(pod.contains("the identity of a pod"), "{pod}");
     }
 }

@@ -1,6 +1,6 @@
 //! The registration API: a thin shell between streams and the [`registry`](crate::registry).
 //!
-//! Who the caller is comes from its certificate, checked before its first message is read.
+//! Who the caller is comes from its certificate ([`PeerIdentity`]), checked before its first message is read.
 
 mod complaints;
 pub mod status;
@@ -20,13 +20,12 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, warn};
 
 use self::complaints::Complaints;
-use crate::identity::{self, SpiffeId};
+use crate::identity::{PeerIdentity, SpiffeId};
 use crate::metrics::Metrics;
 use crate::refusal::{Reason, Refusal};
 use crate::registry::StreamId;
 use crate::registry::hello;
 use crate::registry::task::Command;
-use crate::tls::Peer;
 
 /// A harness says `Hello` at once; one that does not is none.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -40,6 +39,7 @@ const OUTBOX: usize = 16;
 /// The service.
 #[derive(Clone, Debug)]
 pub struct Registration {
+    identity: PeerIdentity,
     trust_domain: Arc<str>,
     registry: mpsc::Sender<Command>,
     streams: Arc<AtomicU64>,
@@ -64,9 +64,10 @@ struct Waiting {
 // === impl Registration ===
 
 impl Registration {
-    /// The service for VMs of `trust_domain`.
+    /// The service for VMs of `trust_domain`, behind our own TLS.
     pub fn new(trust_domain: &str, registry: mpsc::Sender<Command>, metrics: Metrics) -> Self {
         Self {
+            identity: PeerIdentity::Tls,
             trust_domain: trust_domain.into(),
             registry,
             streams: Arc::default(),
@@ -76,22 +77,28 @@ impl Registration {
         }
     }
 
+    /// The same behind the pod's Linkerd proxy, whose word on who the caller is counts. Only [`crate::sidecar::serve`]
+    /// asks for it, which knows where connections come from.
+    pub(crate) fn behind_sidecar(self) -> Self {
+        Self {
+            identity: PeerIdentity::Sidecar,
+            ..self
+        }
+    }
+
     /// As a gRPC server.
     pub fn into_server(self) -> RegistrationServer<Self> {
         RegistrationServer::new(self).max_decoding_message_size(LARGEST_MESSAGE)
     }
 
     fn caller<T>(&self, request: &Request<T>) -> Result<SpiffeId, Box<Status>> {
-        let peer = request
-            .extensions()
-            .get::<Peer>()
-            .cloned()
-            .unwrap_or_default();
-        identity::caller(&peer.presented, &self.trust_domain).map_err(|refusal| {
+        let caller = self.identity.caller(request, &self.trust_domain);
+        caller.map_err(|refusal| {
+            let addr = self.identity.address(request);
             if self.complaints.may_be_said() {
-                warn!(client.addr = %peer.address(), error = %refusal, "caller refused");
+                warn!(client.addr = %addr, error = %refusal, "caller refused");
             } else {
-                debug!(client.addr = %peer.address(), error = %refusal, "caller refused");
+                debug!(client.addr = %addr, error = %refusal, "caller refused");
             }
             self.metrics.hello(refusal.reason().as_str());
             Box::new(status::from_refusal(&refusal))

@@ -8,7 +8,6 @@ pub mod files;
 
 mod handshakes;
 mod material;
-mod patience;
 mod peer;
 mod validity;
 

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -14,14 +13,8 @@ use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
-use super::patience::{Patience, Patient};
 use crate::identity::Presented;
-
-/// What an HTTP/2 client says first. After it HTTP/2's own signs of life begin.
-const PREFACE: usize = 24;
-/// For a member until its first bytes; for a stranger until it is gone, since it is let in only to be told what is
-/// wrong.
-const TIME: Duration = Duration::from_secs(5);
+use crate::patience::{PREFACE, Patience, Patient, TIME};
 
 /// Who is at the other end; in the extensions of each request.
 #[derive(Clone, Debug, Default)]
@@ -53,7 +46,7 @@ impl Peer {
     pub fn spiffe_id(&self) -> Option<&str> {
         match &self.presented {
             Presented::Uri(uri) => Some(uri),
-            Presented::Nothing | Presented::Other(_) => None,
+            Presented::Nothing | Presented::Dns(_) | Presented::Other(_) => None,
         }
     }
 }
@@ -144,9 +137,7 @@ fn presented(der: &[u8]) -> Presented {
     let first = names.and_then(|names| names.value.general_names.first());
     match first {
         Some(GeneralName::URI(uri)) => Presented::Uri((*uri).to_owned()),
-        Some(GeneralName::DNSName(name)) => {
-            Presented::Other(format!("the DNS name `{}`", name.escape_debug()))
-        }
+        Some(GeneralName::DNSName(name)) => Presented::Dns((*name).to_owned()),
         Some(_) => Presented::Other("neither a URI nor a DNS name".to_owned()),
         None => Presented::Other("missing".to_owned()),
     }

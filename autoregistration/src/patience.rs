@@ -1,5 +1,5 @@
-//! A stream that gives its peer a time to say something: TLS done and then silence would otherwise last for ever, since
-//! HTTP/2's own signs of life begin after its first bytes.
+//! A stream that gives its peer a time to say something: a connection, or TLS done, and then silence would otherwise last
+//! for ever, since HTTP/2's own signs of life begin after its first bytes.
 
 use std::io;
 use std::pin::Pin;
@@ -9,9 +9,15 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
+/// What an HTTP/2 client says first. After it HTTP/2's own signs of life begin.
+pub(crate) const PREFACE: usize = 24;
+/// For a member until its first bytes; for a stranger until it is gone, since it is let in only to be told what is
+/// wrong.
+pub(crate) const TIME: Duration = Duration::from_secs(5);
+
 /// What a peer has to do in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Patience {
+pub(crate) enum Patience {
     /// To say this many bytes.
     Until(usize),
     /// To be done.
@@ -20,7 +26,7 @@ pub(super) enum Patience {
 
 /// A stream, with the time that is left for its peer.
 #[derive(Debug)]
-pub(super) struct Patient<S> {
+pub(crate) struct Patient<S> {
     stream: S,
     patience: Patience,
     time: Option<Pin<Box<Sleep>>>,
@@ -29,7 +35,7 @@ pub(super) struct Patient<S> {
 // === impl Patient ===
 
 impl<S> Patient<S> {
-    pub(super) fn new(stream: S, patience: Patience, time: Duration) -> Self {
+    pub(crate) fn new(stream: S, patience: Patience, time: Duration) -> Self {
         Self {
             stream,
             patience,
@@ -100,8 +106,6 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 
     use super::*;
-
-    const TIME: Duration = Duration::from_secs(10);
 
     fn pair(patience: Patience) -> (DuplexStream, Patient<DuplexStream>) {
         let (peer, ours) = duplex(64);

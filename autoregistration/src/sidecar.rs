@@ -1,0 +1,65 @@
+//! Behind the pod's Linkerd proxy: HTTP/2 in the clear, whose header `l5d-client-id` says who the client is.
+//!
+//! The header is worth as much as the certainty that the proxy set it. So a connection counts only when it comes from
+//! within the pod ([`PodIps`]), and the chart's `Server` makes the proxy treat the port as gRPC: bytes that a proxy only
+//! passes on, as it does on an opaque port, would keep the header that the client wrote.
+
+mod connections;
+mod peer;
+mod pod_ips;
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tonic::transport::Server;
+
+use crate::metrics::Metrics;
+use crate::registration::Registration;
+pub use peer::Peer;
+pub(crate) use peer::unknown;
+pub use pod_ips::PodIps;
+
+/// A proxy that hangs is noticed after the sum of these.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// One connection carries the streams of all VMs of one identity; one too many would hang without a word.
+const STREAMS: u32 = 1 << 20;
+/// What one stream may send before we have read it: the largest message. A stream of which nothing is read keeps this
+/// much of the connection's window from the others ...
+const STREAM_WINDOW: u32 = 64 * 1024;
+/// ... and this is 256 such. We read every stream to its end as it comes, so that none is such a one for long.
+const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+/// Streams that end before we have taken them. The default of 20 ends the connection, here of all VMs of an identity,
+/// when a few of them give up at once while we are busy. Floods of it are for the proxy to stop, which sees who does it.
+const EARLY_RESETS: usize = 1000;
+/// A `Check` is one message in each direction; half of one must not stay. Sessions are not meant: they have their answer
+/// as soon as they are open.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Serves registration behind the pod's Linkerd proxy, until `stop`.
+///
+/// There is no greatest age of connections here: its end would be that of all streams of an identity at once.
+///
+/// # Errors
+///
+/// As tonic's server, of which none is expected: what goes wrong with one connection ends that one.
+pub async fn serve(
+    listener: TcpListener,
+    pod: PodIps,
+    registration: Registration,
+    metrics: Metrics,
+    stop: impl Future<Output = ()>,
+) -> Result<(), tonic::transport::Error> {
+    Server::builder()
+        .max_concurrent_streams(STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .http2_max_pending_accept_reset_streams(Some(EARLY_RESETS))
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .timeout(REQUEST_TIMEOUT)
+        .add_service(registration.behind_sidecar().into_server())
+        .serve_with_incoming_shutdown(connections::connections(listener, pod, metrics), stop)
+        .await
+}
