@@ -10,6 +10,7 @@
 pub mod admin;
 pub mod args;
 pub mod breaker;
+pub mod audit;
 pub mod cluster_ip;
 pub mod crd;
 pub mod identity;

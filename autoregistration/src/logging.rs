@@ -15,7 +15,7 @@ use crate::args::LogFormat;
 
 /// Overrides the filter, e.g. `debug` or `warn,autoregistration=debug`.
 pub const VARIABLE: &str = "AUTOREGISTRATION_LOG";
-const FILTER: &str = "warn,autoregistration=info";
+const FILTER: &str = "warn,autoregistration=info,audit=info";
 
 /// The filter in the variable cannot be read.
 #[derive(Debug, thiserror::Error)]

@@ -20,6 +20,7 @@ pub struct Metrics {
     members: Family<Ready, Gauge>,
     restored: Gauge,
     refused_connections: Family<Listener, Counter>,
+    rate_limited: Family<Limited, Counter>,
     questions: Family<Method, Counter>,
     streams: Family<Method, Gauge>,
     leader: Gauge,
@@ -50,6 +51,11 @@ struct Listener {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Limited {
+    limit: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Method {
     method: &'static str,
 }
@@ -63,6 +69,7 @@ impl Default for Metrics {
         let members = Family::default();
         let restored = Gauge::default();
         let refused_connections = Family::default();
+        let rate_limited = Family::default();
         let questions = Family::default();
         let streams = Family::default();
         let leader = Gauge::default();
@@ -92,8 +99,14 @@ impl Default for Metrics {
         );
         registry.register(
             "refused_connections",
-            "Connections that ended before or in their TLS handshake",
+            "Connections that ended before or in their TLS handshake, or did not come from the pod's own Linkerd proxy",
             Family::clone(&refused_connections),
+        );
+        registry.register(
+            "rate_limited",
+            "Refusals because of too many Hellos of all (replica), of one SPIFFE ID (identity) or of one machine \
+             (instance), streams without Hello (silent), messages on a stream (messages)",
+            Family::clone(&rate_limited),
         );
         registry.register(
             "requests",
@@ -134,6 +147,7 @@ impl Default for Metrics {
             members,
             restored,
             refused_connections,
+            rate_limited,
             questions,
             streams,
             leader,
@@ -156,6 +170,11 @@ impl Metrics {
         self.refused_connections
             .get_or_create(&Listener { listener })
             .inc();
+    }
+
+    /// Counts a refusal for having too much of something.
+    pub fn rate_limited(&self, limit: &'static str) {
+        self.rate_limited.get_or_create(&Limited { limit }).inc();
     }
 
     /// Counts a request of a proxy; the gauge, raised by it, is for the caller to lower when the request is over.

@@ -44,6 +44,8 @@ pub enum Reason {
     ApiRefused,
     /// A field of `Hello` is not usable.
     InvalidHello,
+    /// A message is too large, or none of the protocol.
+    InvalidMessage,
     /// `Hello` did not come, or not first.
     NoHello,
     /// Another workload has this address.
@@ -145,6 +147,7 @@ impl Reason {
             Self::ApiUnavailable => "API_UNAVAILABLE",
             Self::ApiRefused => "API_REFUSED",
             Self::InvalidHello => "INVALID_HELLO",
+            Self::InvalidMessage => "INVALID_MESSAGE",
             Self::NoHello => "NO_HELLO",
             Self::AddressInUse => "ADDRESS_IN_USE",
             Self::AddressNotAllowed => "ADDRESS_NOT_ALLOWED",

@@ -1,25 +1,32 @@
 //! The registration API: a thin shell between streams and the [`registry`](crate::registry).
 //!
-//! Who the caller is comes from its certificate ([`PeerIdentity`]), checked before its first message is read.
+//! Who the caller is comes from its certificate ([`PeerIdentity`]), checked before its first message is read. Nobody gets
+//! to the registry with more than it can take: see [`limits`].
 
-mod complaints;
+pub mod limits;
 pub mod status;
+
+mod bucket;
+mod complaints;
+mod silent;
+mod stream;
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use linkerd_harness_api::v1::registration_server::{Registration as Api, RegistrationServer};
-use linkerd_harness_api::v1::{
-    CheckResult, ControllerMessage, HarnessMessage, Hello, harness_message,
-};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use linkerd_harness_api::v1::{CheckResult, ControllerMessage, HarnessMessage, Hello};
+use tokio::sync::{mpsc, oneshot};
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, warn};
 
 use self::complaints::Complaints;
+use self::limits::{Limit, Limiter, Limits};
+use self::silent::Silent;
+use self::stream::{HELLO_TIMEOUT, Stream};
+use crate::audit::{self, Decision, Outcome};
 use crate::identity::{PeerIdentity, SpiffeId};
 use crate::metrics::Metrics;
 use crate::refusal::{Reason, Refusal};
@@ -27,12 +34,10 @@ use crate::registry::StreamId;
 use crate::registry::hello;
 use crate::registry::task::Command;
 
-/// A harness says `Hello` at once; one that does not is none.
-const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
-/// Streams that have not said `Hello`.
-const MOST_SILENT_STREAMS: usize = 1000;
-/// A `Hello` with many labels has a few KiB.
-const LARGEST_MESSAGE: usize = 64 * 1024;
+pub use self::bucket::Rate;
+
+/// What is decoded at all; a message that counts is smaller, see [`hello::LARGEST_MESSAGE`].
+const LARGEST_DECODED: usize = 64 * 1024;
 /// Messages that a harness may leave unread. A group edited often while it is busy makes several.
 const OUTBOX: usize = 16;
 
@@ -43,7 +48,8 @@ pub struct Registration {
     trust_domain: Arc<str>,
     registry: mpsc::Sender<Command>,
     streams: Arc<AtomicU64>,
-    silent: Arc<Semaphore>,
+    silent: Silent,
+    limiter: Arc<Limiter>,
     complaints: Arc<Complaints>,
     metrics: Metrics,
 }
@@ -55,25 +61,29 @@ pub struct Replies {
     _open: oneshot::Sender<()>,
 }
 
-/// What a stream holds until its `Hello`, and what tells it that its replies are over.
-struct Waiting {
-    over: oneshot::Receiver<()>,
-    silent: OwnedSemaphorePermit,
-}
-
 // === impl Registration ===
 
 impl Registration {
-    /// The service for VMs of `trust_domain`, behind our own TLS.
+    /// The service for VMs of `trust_domain`, behind our own TLS, with the default limits.
     pub fn new(trust_domain: &str, registry: mpsc::Sender<Command>, metrics: Metrics) -> Self {
         Self {
             identity: PeerIdentity::Tls,
             trust_domain: trust_domain.into(),
             registry,
             streams: Arc::default(),
-            silent: Arc::new(Semaphore::new(MOST_SILENT_STREAMS)),
+            silent: Silent::default(),
+            limiter: Arc::new(Limiter::new(Limits::default())),
             complaints: Arc::default(),
             metrics,
+        }
+    }
+
+    /// The same with other limits.
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self {
+            limiter: Arc::new(Limiter::new(limits)),
+            ..self
         }
     }
 
@@ -88,115 +98,46 @@ impl Registration {
 
     /// As a gRPC server.
     pub fn into_server(self) -> RegistrationServer<Self> {
-        RegistrationServer::new(self).max_decoding_message_size(LARGEST_MESSAGE)
+        RegistrationServer::new(self).max_decoding_message_size(LARGEST_DECODED)
     }
 
     fn caller<T>(&self, request: &Request<T>) -> Result<SpiffeId, Box<Status>> {
         let caller = self.identity.caller(request, &self.trust_domain);
         caller.map_err(|refusal| {
             let addr = self.identity.address(request);
-            if self.complaints.may_be_said() {
-                warn!(client.addr = %addr, error = %refusal, "caller refused");
-            } else {
-                debug!(client.addr = %addr, error = %refusal, "caller refused");
-            }
-            self.metrics.hello(refusal.reason().as_str());
-            Box::new(status::from_refusal(&refusal))
+            Box::new(self.refuse(None, &addr, &refusal))
         })
     }
 
-    fn invalid(&self, caller: &SpiffeId, refusal: &Refusal) -> Status {
-        if self.complaints.may_be_said() {
-            warn!(spiffe_id = %caller, error = %refusal, "registration refused");
-        } else {
-            debug!(spiffe_id = %caller, error = %refusal, "registration refused");
+    /// Refuses one for having too much of something.
+    fn too_much(&self, caller: &SpiffeId, (limit, wait): (Limit, std::time::Duration)) -> Status {
+        self.metrics.rate_limited(limit.as_str());
+        self.refuse(Some(caller), "", &limit.refusal(wait))
+    }
+
+    /// Refuses one of whom the registry does not hear. Anybody who reaches the port can cause this as fast as he likes,
+    /// so that not all of it is written; all of it is counted.
+    fn refuse(&self, caller: Option<&SpiffeId>, addr: &str, refusal: &Refusal) -> Status {
+        let reason = refusal.reason();
+        self.metrics.hello(reason.as_str());
+        let loud = self.complaints.may_be_said();
+        // Those who got as far as this are few: they were counted by the limits.
+        let few = matches!(reason, Reason::InvalidHello | Reason::NoHello);
+        if loud || few {
+            let refused = Decision::about(caller, Outcome::Refused);
+            audit::decision(&refused.because(reason.as_str(), refusal.message()));
         }
-        self.metrics.hello(refusal.reason().as_str());
+        let spiffe_id = caller.map_or("", SpiffeId::as_str);
+        if loud {
+            warn!(client.addr = addr, spiffe_id, error = %refusal, "caller refused");
+        } else {
+            debug!(client.addr = addr, spiffe_id, error = %refusal, "caller refused");
+        }
         status::from_refusal(refusal)
     }
 
-    /// The first message, checked.
-    async fn hello(
-        &self,
-        caller: &SpiffeId,
-        messages: &mut Streaming<HarnessMessage>,
-    ) -> Result<Box<hello::Hello>, Box<Status>> {
-        let no_hello = |why: &str| {
-            let refusal = Refusal::new(Reason::NoHello, why);
-            Box::new(self.invalid(caller, &refusal))
-        };
-        let first = tokio::time::timeout(HELLO_TIMEOUT, messages.message())
-            .await
-            .map_err(|_elapsed| no_hello("no Hello came in 10 s"))?
-            .map_err(Box::new)?
-            .and_then(|message| message.kind);
-        let Some(harness_message::Kind::Hello(hello)) = first else {
-            return Err(no_hello("the first message is not a Hello"));
-        };
-        hello::check(hello)
-            .map(Box::new)
-            .map_err(|refusal| Box::new(self.invalid(caller, &refusal)))
-    }
-
-    /// Reads a stream to its end.
-    async fn serve(
-        self,
-        caller: SpiffeId,
-        mut messages: Streaming<HarnessMessage>,
-        outbox: mpsc::Sender<Result<ControllerMessage, Status>>,
-        waiting: Waiting,
-    ) {
-        let Waiting { mut over, silent } = waiting;
-        let hello = tokio::select! {
-            hello = self.hello(&caller, &mut messages) => hello,
-            _ = &mut over => return,
-        };
-        drop(silent);
-        let hello = match hello {
-            Ok(hello) => hello,
-            Err(status) => {
-                // The harness may have hung up.
-                drop(outbox.try_send(Err(*status)));
-                return;
-            }
-        };
-        let stream = self.streams.fetch_add(1, Ordering::Relaxed) + 1;
-        let open = Command::Open {
-            stream,
-            caller,
-            hello,
-            outbox,
-        };
-        // Fails only when the registry is gone, and then the process ends.
-        if self.registry.send(open).await.is_err() {
-            return;
-        }
-        tokio::select! {
-            () = self.forward(stream, &mut messages) => {}
-            _ = &mut over => {}
-        }
-        drop(self.registry.send(Command::Closed { stream }).await);
-    }
-
-    async fn forward(&self, stream: StreamId, messages: &mut Streaming<HarnessMessage>) {
-        loop {
-            match messages.message().await {
-                Ok(Some(message)) => {
-                    let heard = Command::Heard {
-                        stream,
-                        message: message.kind.map(Box::new),
-                    };
-                    if self.registry.send(heard).await.is_err() {
-                        return;
-                    }
-                }
-                Ok(None) => return,
-                Err(status) => {
-                    debug!(stream, code = ?status.code(), error = status.message(), "stream broke");
-                    return;
-                }
-            }
-        }
+    fn next_stream(&self) -> StreamId {
+        self.streams.fetch_add(1, Ordering::Relaxed) + 1
     }
 }
 
@@ -209,17 +150,17 @@ impl Api for Registration {
         request: Request<Streaming<HarnessMessage>>,
     ) -> Result<Response<Replies>, Status> {
         let caller = self.caller(&request).map_err(|status| *status)?;
-        let Ok(silent) = Arc::clone(&self.silent).try_acquire_owned() else {
-            let refusal =
-                Refusal::new(Reason::RateLimited, "too many streams wait for their Hello")
-                    .retry_after(HELLO_TIMEOUT);
-            return Err(self.invalid(&caller, &refusal));
+        let Some(place) = self.silent.enter(&caller) else {
+            return Err(self.too_much(&caller, (Limit::Silent, HELLO_TIMEOUT)));
         };
         let (outbox, messages) = mpsc::channel(OUTBOX);
         let (open, over) = oneshot::channel();
-        let service = self.clone();
-        let incoming = request.into_inner();
-        tokio::spawn(service.serve(caller, incoming, outbox, Waiting { over, silent }));
+        let stream = Stream {
+            service: self.clone(),
+            caller,
+            messages: request.into_inner(),
+        };
+        tokio::spawn(stream.serve(place, outbox, over));
         Ok(Response::new(Replies {
             messages,
             _open: open,
@@ -228,10 +169,14 @@ impl Api for Registration {
 
     async fn check(&self, request: Request<Hello>) -> Result<Response<CheckResult>, Status> {
         let caller = self.caller(&request).map_err(|status| *status)?;
+        let taken = self.limiter.take(&caller, None);
+        taken.map_err(|limit| self.too_much(&caller, limit))?;
         let identity = caller.to_string();
         let hello = match hello::check(request.into_inner()) {
             Ok(hello) => Box::new(hello),
             Err(refusal) => {
+                let checked = Decision::about(Some(&caller), Outcome::Check);
+                audit::decision(&checked.because(refusal.reason().as_str(), refusal.message()));
                 return Ok(Response::new(CheckResult {
                     ok: false,
                     identity,
@@ -242,8 +187,8 @@ impl Api for Registration {
         };
         let (reply, verdict) = oneshot::channel();
         let check = Command::Check {
-            caller,
-            hello,
+            caller: caller.clone(),
+            hello: hello.clone(),
             reply,
         };
         let draining = || {
@@ -257,6 +202,11 @@ impl Api for Registration {
             .await
             .map_err(|_closed| draining())?;
         let verdict = verdict.await.map_err(|_closed| draining())?;
+        let problems = verdict.problems.join("; ");
+        // A problem begins with its reason.
+        let reason = problems.split(':').next().unwrap_or_default();
+        let checked = Decision::about_hello(&caller, &hello, Outcome::Check);
+        audit::decision(&checked.because(reason, &problems));
         Ok(Response::new(CheckResult {
             ok: verdict.problems.is_empty(),
             identity,

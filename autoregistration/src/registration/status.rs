@@ -10,6 +10,10 @@ use crate::refusal::{Reason, Refusal};
 /// Domain of our `google.rpc.ErrorInfo`.
 pub const DOMAIN: &str = "meshexpansion.registration.v1";
 
+/// Characters of a message. A status travels in headers; what is longer than a client takes of those breaks its connection,
+/// which behind a Linkerd proxy is that of many.
+const LONGEST_MESSAGE: usize = 2048;
+
 /// The status.
 pub fn from_refusal(refusal: &Refusal) -> Status {
     let mut details = ErrorDetails::with_error_info(
@@ -28,7 +32,15 @@ pub fn from_refusal(refusal: &Refusal) -> Status {
     if let Some(wait) = refusal.wait() {
         details.set_retry_info(Some(wait));
     }
-    Status::with_error_details(code(refusal.reason()), refusal.message(), details)
+    Status::with_error_details(
+        code(refusal.reason()),
+        beginning(refusal.message()),
+        details,
+    )
+}
+
+fn beginning(message: &str) -> String {
+    message.chars().take(LONGEST_MESSAGE).collect()
 }
 
 fn code(reason: Reason) -> Code {
@@ -38,7 +50,7 @@ fn code(reason: Reason) -> Code {
             Code::PermissionDenied
         }
         Reason::GroupNotFound => Code::NotFound,
-        Reason::InvalidHello | Reason::NoHello => Code::InvalidArgument,
+        Reason::InvalidHello | Reason::InvalidMessage | Reason::NoHello => Code::InvalidArgument,
         Reason::AddressInUse | Reason::DuplicateInstance => Code::AlreadyExists,
         Reason::NameTaken
         | Reason::StaleGeneration

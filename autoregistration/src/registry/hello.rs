@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use linkerd_harness_api::{CAPABILITY_PENDING, v1};
 use linkerd_harness_core::names::{DnsLabel, GroupRef};
+use prost::Message as _;
 
 use super::health::Health;
 use crate::refusal::{Refusal, Violation};
@@ -27,7 +28,7 @@ pub struct Hello {
     pub zone: String,
     /// Present health.
     pub health: Health,
-    /// For people, may be empty.
+    /// For people, may be empty; printable ASCII.
     pub hostname: String,
     /// Whether the harness waits on the open stream for its group to appear.
     pub can_wait: bool,
@@ -38,10 +39,23 @@ const LONGEST_SESSION_ID: usize = 64;
 const LONGEST_HOSTNAME: usize = 253;
 const MOST_IPS: usize = 8;
 const MOST_LABELS: usize = 64;
+/// Bytes of a `Hello`, and of any other message of a harness.
+pub const LARGEST_MESSAGE: usize = 16 * 1024;
+/// Characters of a faulty text that a refusal repeats. A refusal travels in headers, which have their own limit.
+const LONGEST_QUOTE: usize = 64;
 
 /// Checks a `Hello`; every fault is in the refusal.
 pub fn check(wire: v1::Hello) -> Result<Hello, Refusal> {
     let mut faults = Faults::default();
+    let size = wire.encoded_len();
+    if size > LARGEST_MESSAGE {
+        faults.add(
+            "hello",
+            format!("has {size} bytes, more than {LARGEST_MESSAGE}"),
+        );
+        // Nothing else is looked at, so that it costs no more than its size.
+        return Err(Refusal::invalid(faults.0));
+    }
     let wire_group = wire.group.unwrap_or_default();
     let namespace = faults.label("group.namespace", &wire_group.namespace);
     let name = faults.label("group.name", &wire_group.name);
@@ -73,7 +87,7 @@ pub fn check(wire: v1::Hello) -> Result<Hello, Refusal> {
     if !label_value(&wire.zone) {
         faults.add(
             "zone",
-            format!("`{}` is not a label value", wire.zone.escape_debug()),
+            format!("{} is not a label value", quote(&wire.zone)),
         );
     }
     if wire.labels.len() > MOST_LABELS {
@@ -99,7 +113,7 @@ pub fn check(wire: v1::Hello) -> Result<Hello, Refusal> {
         health: Health::from_wire(wire.health.unwrap_or_default()),
         hostname: hostname
             .chars()
-            .filter(|c| !c.is_control())
+            .filter(char::is_ascii_graphic)
             .take(LONGEST_HOSTNAME)
             .collect(),
         can_wait: wire
@@ -143,14 +157,14 @@ fn ips(wire: &[String], faults: &mut Faults) -> Vec<IpAddr> {
             ),
             Err(_) => faults.add(
                 format!("ips[{index}]"),
-                format!("`{}` is not an IP address", text.escape_debug()),
+                format!("{} is not an IP address", quote(text)),
             ),
         }
     }
     ips
 }
 
-/// Not loopback, link-local, multicast, broadcast or unspecified.
+/// Not loopback, link-local, multicast, broadcast, unspecified or "this network".
 fn reachable(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => {
@@ -158,7 +172,7 @@ fn reachable(ip: IpAddr) -> bool {
                 || ip.is_link_local()
                 || ip.is_multicast()
                 || ip.is_broadcast()
-                || ip.is_unspecified())
+                || ip.octets()[0] == 0)
         }
         IpAddr::V6(ip) => {
             !(ip.is_loopback()
@@ -181,6 +195,16 @@ fn label_value(text: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
 }
 
+/// A faulty text as a refusal repeats it: its beginning, in one line.
+fn quote(text: &str) -> String {
+    let escaped = text.chars().flat_map(char::escape_debug);
+    let mut quote = escaped.take(LONGEST_QUOTE + 1).collect::<String>();
+    if quote.chars().count() > LONGEST_QUOTE {
+        quote = quote.chars().take(LONGEST_QUOTE).chain(['…']).collect();
+    }
+    format!("`{quote}`")
+}
+
 #[derive(Default)]
 struct Faults(Vec<Violation>);
 
@@ -196,7 +220,7 @@ impl Faults {
 
     fn label(&mut self, field: &str, text: &str) -> Option<DnsLabel> {
         text.parse()
-            .map_err(|error| self.add(field, format!("`{}` {error}", text.escape_debug())))
+            .map_err(|error| self.add(field, format!("{} {error}", quote(text))))
             .ok()
     }
 }
@@ -271,5 +295,60 @@ mod tests {
             ]
         );
         assert!(check_ips(&[]).is_err());
+    }
+    #[test]
+    fn what_a_stranger_wrote_is_repeated_in_part_and_in_one_line() {
+        let long = format!("a\n\0\u{202e}{}", "é".repeat(500));
+        let refusal = check(v1::Hello {
+            ips: vec![long.clone(); MOST_IPS],
+            zone: long,
+            ..wire()
+        })
+        .unwrap_err();
+        let said = refusal.message();
+        assert!(!said.contains(char::is_control), "{said:?}");
+        assert!(said.contains("a\\n\\0") && said.contains('…'), "{said}");
+        assert!(said.len() < 2000, "{}", said.len());
+    }
+
+    #[test]
+    fn a_hello_is_at_most_so_large() {
+        let with = |bytes: usize| v1::Hello {
+            boot_id: vec![0; bytes],
+            ..wire()
+        };
+        let small = with(0).encoded_len();
+        assert!(check(with(LARGEST_MESSAGE - small - 10)).is_ok());
+        let refusal = check(with(LARGEST_MESSAGE)).unwrap_err();
+        assert_eq!(refusal.violations()[0].field, "hello");
+    }
+
+    #[test]
+    fn a_hostname_is_what_can_be_printed_of_it() {
+        let build = v1::BuildInfo {
+            hostname: format!("v\u{0}m\n-\u{202e}1 é{}", "x".repeat(300)),
+            ..v1::BuildInfo::default()
+        };
+        let hello = check(v1::Hello {
+            build: Some(build),
+            ..wire()
+        });
+        let hostname = hello.unwrap().hostname;
+        assert!(hostname.starts_with("vm-1x"), "{hostname}");
+        assert_eq!(hostname.len(), LONGEST_HOSTNAME);
+    }
+
+    #[test]
+    fn labels_and_addresses_are_so_many_at_most() {
+        let labels = (0..=MOST_LABELS).map(|n| (n.to_string(), String::new()));
+        let ips = (0..=MOST_IPS).map(|n| format!("10.0.0.{n}"));
+        let refusal = check(v1::Hello {
+            labels: labels.collect(),
+            ips: ips.collect(),
+            ..wire()
+        })
+        .unwrap_err();
+        let fields = refusal.violations().iter().map(|v| v.field.as_str());
+        assert_eq!(fields.collect::<Vec<_>>(), ["ips", "labels"]);
     }
 }
