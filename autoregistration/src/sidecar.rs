@@ -11,11 +11,11 @@ mod pod_ips;
 use std::future::Future;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tonic::transport::Server;
 
 use crate::metrics::Metrics;
 use crate::registration::Registration;
+pub use connections::Accept;
 pub use peer::Peer;
 pub(crate) use peer::unknown;
 pub use pod_ips::PodIps;
@@ -45,7 +45,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 ///
 /// As tonic's server, of which none is expected: what goes wrong with one connection ends that one.
 pub async fn serve(
-    listener: TcpListener,
+    listener: impl Accept,
     pod: PodIps,
     registration: Registration,
     metrics: Metrics,

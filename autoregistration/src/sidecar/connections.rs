@@ -2,6 +2,7 @@
 //! they are refused.
 
 use std::convert::Infallible;
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -38,9 +39,15 @@ pub(super) struct Connection {
     _place: Option<OwnedSemaphorePermit>,
 }
 
+/// Where connections come from, with the addresses of those who opened them: a listener.
+pub trait Accept: Send + Sync + 'static {
+    /// The next connection.
+    fn accept(&self) -> impl Future<Output = io::Result<(TcpStream, SocketAddr)>> + Send;
+}
+
 /// The connections to `listener`. Accepting ends when this is dropped.
 pub(super) fn connections(
-    listener: TcpListener,
+    listener: impl Accept,
     pod: PodIps,
     metrics: Metrics,
 ) -> ReceiverStream<Result<Connection, Infallible>> {
@@ -50,7 +57,7 @@ pub(super) fn connections(
 }
 
 async fn accept(
-    listener: TcpListener,
+    listener: impl Accept,
     pod: PodIps,
     metrics: Metrics,
     connections: mpsc::Sender<Result<Connection, Infallible>>,
@@ -91,6 +98,14 @@ fn say_stranger(addr: SocketAddr, loud: bool) {
         );
     } else {
         debug!(client.addr = %addr, "connection refused that does not come from this pod's Linkerd proxy");
+    }
+}
+
+// === impl Accept ===
+
+impl Accept for TcpListener {
+    fn accept(&self) -> impl Future<Output = io::Result<(TcpStream, SocketAddr)>> + Send {
+        Self::accept(self)
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod admin;
 mod edits;
+mod hostile;
 mod lab;
 mod membership;
 mod mesh;
@@ -10,4 +11,6 @@ mod pki;
 mod process;
 mod refusals;
 mod rotation;
+mod sidecar;
+mod stand_in;
 mod vm;

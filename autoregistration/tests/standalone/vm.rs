@@ -9,13 +9,14 @@ use linkerd_harness_api::v1::{self, controller_message::Kind, harness_message};
 use rustls::RootCertStore;
 use rustls::crypto::ring;
 use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Status, Streaming};
+use tonic::{Request, Status, Streaming};
 
 use crate::lab::DEADLINE;
 use crate::pki::{Leaf, Root};
@@ -59,9 +60,20 @@ pub(crate) async fn channel(
     root: &Root,
     leaf: Option<&Leaf>,
 ) -> Result<Channel, tonic::transport::Error> {
-    let stream = tls(addr, server, root, leaf).await.map(TokioIo::new);
-    let mut once = Some(stream);
-    Endpoint::from_static("http://control.invalid")
+    let stream = tls(addr, server, root, leaf).await;
+    channel_over(stream, Endpoint::from_static("http://control.invalid")).await
+}
+
+/// One HTTP/2 connection over `stream`.
+pub(crate) async fn channel_over<S>(
+    stream: std::io::Result<S>,
+    endpoint: Endpoint,
+) -> Result<Channel, tonic::transport::Error>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let mut once = Some(stream.map(TokioIo::new));
+    endpoint
         .connect_with_connector(tower::service_fn(move |_| {
             let stream = once
                 .take()
@@ -94,15 +106,37 @@ pub(crate) fn hello() -> v1::Hello {
 
 impl Session {
     pub(crate) async fn open(channel: Channel, hello: v1::Hello) -> Result<Self, Status> {
+        Self::open_with(channel, Some(hello), &[]).await
+    }
+
+    /// With these `l5d-client-id`s, as only a Linkerd proxy should send them; without a `Hello` it stays silent.
+    pub(crate) async fn open_with(
+        channel: Channel,
+        hello: Option<v1::Hello>,
+        client_ids: &[&str],
+    ) -> Result<Self, Status> {
         let (say, said) = mpsc::channel(8);
-        let first = harness_message::Kind::Hello(hello);
-        say.send(v1::HarnessMessage { kind: Some(first) })
-            .await
-            .unwrap();
+        if let Some(hello) = hello {
+            let kind = Some(harness_message::Kind::Hello(hello));
+            say.send(v1::HarnessMessage { kind }).await.unwrap();
+        }
+        let mut request = Request::new(ReceiverStream::new(said));
+        for id in client_ids {
+            request
+                .metadata_mut()
+                .append("l5d-client-id", id.parse().unwrap());
+        }
         let mut client = RegistrationClient::new(channel);
-        let response = client.session(ReceiverStream::new(said)).await?;
-        let hear = response.into_inner();
+        let answer = tokio::time::timeout(DEADLINE, client.session(request)).await;
+        let hear = answer.expect("no answer in time")?.into_inner();
         Ok(Self { say, hear })
+    }
+
+    /// A heartbeat is answered.
+    pub(crate) async fn lives(&mut self, seq: u64) {
+        let beat = v1::Heartbeat { seq };
+        self.say(harness_message::Kind::Heartbeat(beat)).await;
+        assert_eq!(self.next().await.unwrap(), Some(Kind::Heartbeat(beat)));
     }
 
     pub(crate) async fn say(&self, kind: harness_message::Kind) {
