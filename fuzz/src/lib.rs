@@ -10,6 +10,7 @@ mod manifests;
 mod proxy;
 mod registration;
 mod rules;
+mod session;
 
 /// One parser under test.
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +24,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 18] = [
+pub const TARGETS: [Target; 19] = [
     configuration::CONFIGURATION,
     configuration::EDIT,
     configuration::NAMES,
@@ -40,6 +41,7 @@ pub const TARGETS: [Target; 18] = [
     registration::ASSIGNMENT,
     registration::KEPT_ASSIGNMENT,
     registration::HELLO,
+    session::SESSION,
     manifests::MANIFESTS,
     certificates::SVID,
 ];

@@ -51,6 +51,7 @@ bounded!(
     assignment,
     kept_assignment,
     hello,
+    session,
     manifests,
     svid,
 );

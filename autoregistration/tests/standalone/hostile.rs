@@ -247,7 +247,7 @@ async fn raw(channel: Channel, messages: Vec<Vec<u8>>) -> Status {
     let refused = async {
         loop {
             match answers.message().await {
-                Ok(Some(_)) => {}
+                Ok(Some(())) => {}
                 Ok(None) => panic!("ended well"),
                 Err(status) => return status,
             }

@@ -4,10 +4,17 @@ use std::error::Error;
 use std::io::ErrorKind;
 use std::time::Duration;
 
+use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use crate::causes::{causes, one_line};
+
+/// What a Linkerd proxy on the way says when the answer is its own.
+const PROXY_ERROR: &str = "l5d-proxy-error";
+
+/// The longest that the controller may have us wait. It says seconds; a slip of its must not keep a VM away for days.
+const LONGEST_WAIT: Duration = Duration::from_secs(10 * 60);
 
 /// What happened, what to do about it, when to try again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,6 +120,9 @@ impl Refusal {
         if let Some(transport) = status.source() {
             return Self::from_transport(transport, control, server_id);
         }
+        if let Some(error) = proxy_error(status.metadata()) {
+            return Self::from_proxy(&error, status.code(), control);
+        }
         let info = status.get_details_error_info();
         let reason = match (&info, status.code()) {
             (Some(info), _) => Reason::named(&info.reason),
@@ -129,8 +139,23 @@ impl Refusal {
             message: format!("autoregistration at {control}: {said}"),
             retry_after: status
                 .get_details_retry_info()
-                .and_then(|info| info.retry_delay),
+                .and_then(|info| info.retry_delay)
+                .map(|wait| wait.min(LONGEST_WAIT)),
         }
+    }
+
+    /// What it means that a Linkerd proxy before the controller answers in its place, in its own words.
+    pub(super) fn from_proxy(error: &str, code: Code, control: &str) -> Self {
+        let reason = match code {
+            Code::PermissionDenied | Code::Unauthenticated => Reason::Refused,
+            _ => Reason::Unreachable,
+        };
+        Self::new(
+            reason,
+            format!(
+                "the Linkerd proxy before autoregistration at {control} says: l5d-proxy-error: {error}"
+            ),
+        )
     }
 
     /// What an error on the way to the controller means.
@@ -210,6 +235,13 @@ impl Refusal {
     }
 }
 
+/// Says whether the answer is that of a Linkerd proxy on the way, and what it says; as text that stays in its line.
+pub(super) fn proxy_error(headers: &MetadataMap) -> Option<String> {
+    let value = headers.get(PROXY_ERROR)?;
+    let text = String::from_utf8_lossy(value.as_bytes());
+    Some(text.escape_debug().to_string())
+}
+
 fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
     let wrapped = |error: &'a std::io::Error| {
         error
@@ -283,5 +315,25 @@ mod tests {
             "{}",
             refusal.message
         );
+    }
+    #[test]
+    fn what_a_linkerd_proxy_on_the_way_says_is_said_in_its_words() {
+        let mut status = Status::permission_denied("unauthorized request on route");
+        let said = "client 10.0.0.1:4143: server: 10.1.1.1:8081: unauthorized";
+        status
+            .metadata_mut()
+            .insert(PROXY_ERROR, said.parse().unwrap());
+        let refusal = Refusal::from_status(&status, "control:8081", "controller");
+        assert_eq!(refusal.reason, Reason::Refused);
+        assert!(refusal.message.contains(said), "{}", refusal.message);
+    }
+
+    #[test]
+    fn no_controller_keeps_a_vm_away_for_days() {
+        let mut details = ErrorDetails::new();
+        details.set_retry_info(Some(Duration::from_secs(1_000_000)));
+        let status = Status::with_error_details(Code::ResourceExhausted, "later", details);
+        let refusal = Refusal::from_status(&status, "control:8081", "controller");
+        assert_eq!(refusal.retry_after, Some(LONGEST_WAIT));
     }
 }

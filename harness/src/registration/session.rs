@@ -17,7 +17,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use tracing::{info, warn};
 
-use super::{End, Inputs, LeaveMode, Phase, Reason, Refusal, State, assignment, connect, store};
+use super::{
+    End, Inputs, LeaveMode, Phase, Reason, Refusal, State, assignment, connect, refusal, store,
+};
 use crate::identity::Certified;
 
 /// For the response headers of the stream, and for a message to go out.
@@ -98,10 +100,21 @@ pub(super) async fn run(
     session.say(Said::Hello(hello)).await;
     let mut client = RegistrationClient::new(connection.channel);
     let end = match timeout(ANSWER_TIMEOUT, client.session(ReceiverStream::new(queue))).await {
-        Ok(Ok(response)) => match session.converse(response.into_inner(), certified).await {
-            Ok(end) => end,
-            Err(status) => lost(&status),
-        },
+        Ok(Ok(response)) => {
+            // A refusal of a proxy that is no gRPC has it beside the answer, and nothing of use in it.
+            let proxy = refusal::proxy_error(response.metadata());
+            match (
+                session.converse(response.into_inner(), certified).await,
+                proxy,
+            ) {
+                (Ok(end), _) => end,
+                (Err(status), Some(error)) => {
+                    let control = control.address.to_string();
+                    End::Lost(Refusal::from_proxy(&error, status.code(), &control))
+                }
+                (Err(status), None) => lost(&status),
+            }
+        }
         Ok(Err(status)) => lost(&status),
         Err(_) => lost(&tonic::Status::unavailable("no answer in 10 s")),
     };
