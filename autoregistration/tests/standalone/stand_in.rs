@@ -87,6 +87,7 @@ impl StandIn {
                 // It ends as the client ends it.
                 drop(
                     Server::new(TokioExecutor::new())
+                        .max_concurrent_streams(1000)
                         .serve_connection(TokioIo::new(stream), forward)
                         .await,
                 );
