@@ -1,10 +1,14 @@
 //! What VMs say on their streams, in any order, to the controller's registry.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use autoregistration::manifests::{Source, parse};
-use autoregistration::registry::{Effect, Event, Mesh, Registry, hello};
+use autoregistration::registry::{
+    Claimed, DefaultAccess, Effect, Event, Families, Mesh, Registry, Replicas, hello,
+};
+use autoregistration::store::memory::Memory;
 use linkerd_harness_api::v1::harness_message::Kind;
 use linkerd_harness_api::v1::{self, HarnessMessage};
 use prost::Message;
@@ -20,6 +24,7 @@ pub(crate) const SESSION: Target = Target {
 /// Records of what happens: which stream, whether it ends first, how much later, and a message with its length.
 fn run(input: &[u8]) -> bool {
     let mut registry = mk_registry();
+    let mut store = Memory::default();
     let (mut now, mut assigned) = (Duration::ZERO, false);
     let mut open = [false; STREAMS];
     let mut rest = input;
@@ -29,9 +34,9 @@ fn run(input: &[u8]) -> bool {
         now += Duration::from_millis(u64::from(*later) * 100);
         let slot = usize::from(*stream) % STREAMS;
         let id = slot as u64;
-        let mut events = Vec::new();
+        let mut events = VecDeque::new();
         if *ends % 4 == 3 && open[slot] {
-            events.push(Event::Closed { stream: id });
+            events.push_back(Event::Closed { stream: id });
             open[slot] = false;
         }
         if let Ok(HarnessMessage { kind }) = HarnessMessage::decode(bytes) {
@@ -39,32 +44,47 @@ fn run(input: &[u8]) -> bool {
                 Some(Kind::Hello(hello)) if !open[slot] => {
                     if let Ok(hello) = hello::check(hello) {
                         open[slot] = true;
-                        events.push(Event::Opened {
+                        events.push_back(Event::Opened {
                             stream: id,
                             caller: caller(slot),
                             hello: Box::new(hello),
                         });
                     }
                 }
-                message if open[slot] => events.push(Event::Heard {
+                message if open[slot] => events.push_back(Event::Heard {
                     stream: id,
                     message: message.map(Box::new),
                 }),
                 _ => {}
             }
         }
-        events.push(Event::Tick);
-        for effect in events
-            .into_iter()
-            .flat_map(|event| registry.handle(now, event))
-        {
-            match effect {
-                Effect::End(stream, refusal) => {
-                    open[usize::try_from(stream).unwrap_or_default() % STREAMS] = false;
-                    assert!(refusal.is_none_or(|refusal| !refusal.message().is_empty()));
+        events.push_back(Event::Tick);
+        events.extend(store.remove(now).into_iter().map(Event::News));
+        let mut handled = 0;
+        while let Some(event) = events.pop_front() {
+            handled += 1;
+            assert!(handled < 10_000, "the registry and its store never rest");
+            for effect in registry.handle(now, event) {
+                match effect {
+                    Effect::End(stream, refusal) => {
+                        open[usize::try_from(stream).unwrap_or_default() % STREAMS] = false;
+                        assert!(refusal.is_none_or(|refusal| !refusal.message().is_empty()));
+                    }
+                    Effect::Count(outcome) => assigned |= outcome == "ASSIGNED",
+                    Effect::Wish(wish) => {
+                        events.extend(store.wish(now, wish).into_iter().map(Event::News));
+                    }
+                    // Another replica may answer anything.
+                    Effect::Claim(stream, _) => events.push_back(Event::Claimed {
+                        stream,
+                        claimed: match ends % 3 {
+                            0 => Claimed::Free,
+                            1 => Claimed::Superseded,
+                            _ => Claimed::Held,
+                        },
+                    }),
+                    Effect::Send(..) | Effect::Answer(..) => {}
                 }
-                Effect::Count(outcome) => assigned |= outcome == "ASSIGNED",
-                Effect::Send(..) => {}
             }
         }
     }
@@ -97,9 +117,16 @@ fn mk_registry() -> Registry {
         default_inbound_policy: "all-unauthenticated".to_owned(),
         service_network: "10.96.0.0/16".parse().expect("it is one"),
         restore_window: Duration::ZERO,
+        families: Families::One,
+        default_access: DefaultAccess::TrustDomain,
         controller: "fuzz".to_owned(),
     };
-    Registry::new(mesh, Arc::new(manifests), Arc::from("anchors"))
+    Registry::new(
+        mesh,
+        Replicas::Several,
+        Arc::new(manifests),
+        Arc::from("anchors"),
+    )
 }
 
 const GROUP: &str = "apiVersion: workload.buoyant.io/v1alpha1

@@ -10,10 +10,11 @@ use autoregistration::manifests::{Source, parse};
 use autoregistration::metrics::Metrics;
 use autoregistration::registration::limits::Limits;
 use autoregistration::registration::{Rate, Registration};
-use autoregistration::registry::Mesh;
-use autoregistration::registry::objects::Objects;
-use autoregistration::registry::task::{Command, Inputs, Task};
+use autoregistration::registry::objects::Totals;
+use autoregistration::registry::task::{Command, Inputs, Link, Task};
+use autoregistration::registry::{DefaultAccess, Families, Mesh};
 use autoregistration::sidecar::{self, Accept, PodIps};
+use autoregistration::store::memory::Memory;
 use linkerd_harness_api::v1::controller_message::Kind;
 use linkerd_harness_api::v1::{self, harness_message};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -48,7 +49,6 @@ struct Pod {
     application: SocketAddr,
     proxy: StandIn,
     metrics: Metrics,
-    objects: watch::Receiver<Arc<Objects>>,
 }
 
 impl Pod {
@@ -65,19 +65,16 @@ impl Pod {
             commands: receiver,
             manifests,
             anchors,
+            store: Link::Memory(Memory::default()),
+            others: None,
             metrics: Metrics::default(),
         };
-        let (task, _, objects) = Task::new(mesh(), inputs);
+        let (task, _) = Task::new(mesh(), inputs);
         tokio::spawn(task.run());
-        Self::before(commands, ips, objects, Limits::default()).await
+        Self::before(commands, ips, Limits::default()).await
     }
 
-    async fn before(
-        registry: mpsc::Sender<Command>,
-        ips: &[IpAddr],
-        objects: watch::Receiver<Arc<Objects>>,
-        limits: Limits,
-    ) -> Self {
+    async fn before(registry: mpsc::Sender<Command>, ips: &[IpAddr], limits: Limits) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let application = listener.local_addr().unwrap();
         let metrics = Metrics::default();
@@ -98,7 +95,6 @@ impl Pod {
             application,
             proxy,
             metrics,
-            objects,
         }
     }
 
@@ -116,7 +112,7 @@ impl Pod {
     }
 
     fn counts(&self, line: &str) -> bool {
-        let text = self.metrics.text(&self.objects.borrow()).unwrap();
+        let text = self.metrics.text(&Totals::default()).unwrap();
         text.lines().any(|found| found == line)
     }
 }
@@ -147,6 +143,8 @@ fn mesh() -> Mesh {
         default_inbound_policy: "all-unauthenticated".to_owned(),
         service_network: "10.96.0.0/16".parse().unwrap(),
         restore_window: Duration::ZERO,
+        families: Families::One,
+        default_access: DefaultAccess::TrustDomain,
         controller: "test".to_owned(),
     }
 }
@@ -264,13 +262,12 @@ async fn more_than_a_thousand_vms_of_one_identity_share_a_connection_and_slow_on
     const BURST: Rate = Rate::new(Duration::from_millis(1), 10_000);
     let (commands, receiver) = mpsc::channel(1024);
     tokio::spawn(assign(receiver, 4096));
-    let (_, objects) = watch::channel(Arc::default());
     let limits = Limits {
         replica: BURST,
         identity: BURST,
         instance: BURST,
     };
-    let pod = Pod::before(commands, &[], objects, limits).await;
+    let pod = Pod::before(commands, &[], limits).await;
     let leaf = pod.root.vm();
     let hello = |vm: u32| {
         let mut hello = hello();
