@@ -279,7 +279,7 @@ async fn more_than_a_thousand_vms_of_one_identity_share_a_connection_and_slow_on
     let stream = tls(pod.proxy.addr, AUTOREGISTRATION, &pod.root, Some(&leaf)).await;
     let no_window = Endpoint::from_static("http://control.invalid").initial_stream_window_size(0);
     let channel = channel_over(stream, no_window).await.unwrap();
-    for vm in 0..150 {
+    for vm in 0..300 {
         let session = Session::open(channel.clone(), hello(vm)).await.unwrap();
         for seq in 0..5 {
             let beat = harness_message::Kind::Heartbeat(v1::Heartbeat { seq });
@@ -303,5 +303,5 @@ async fn more_than_a_thousand_vms_of_one_identity_share_a_connection_and_slow_on
         }
     }
     assert_eq!(pod.proxy.upstreams().await, 1);
-    assert_eq!((vms.len(), stuck.len()), (1100, 150));
+    assert_eq!((vms.len(), stuck.len()), (1100, 300));
 }
