@@ -16,3 +16,11 @@ pub mod peer {
 
 /// Capability of a harness that keeps its stream open on [`v1::Pending`] instead of being refused.
 pub const CAPABILITY_PENDING: &str = "pending";
+
+/// Capability of a harness that runs [`v1::TcpSocket`] probes.
+pub const CAPABILITY_PROBE_TCP: &str = "probe-tcp";
+/// Capability of a harness that runs [`v1::Grpc`] probes.
+pub const CAPABILITY_PROBE_GRPC: &str = "probe-grpc";
+/// Capability of a harness that knows [`v1::Exec`] probes; whether its host allows them is another matter, and told as
+/// health.
+pub const CAPABILITY_PROBE_EXEC: &str = "probe-exec";

@@ -171,7 +171,6 @@ fn probe(probe: &Node<'_>, ports: &[(String, u16)]) -> Option<v1::Probe> {
         return None;
     }
     let settings = v1::Probe {
-        http_get: None,
         initial_delay_seconds: probe
             .field("initialDelaySeconds")
             .number(0, limits::INITIAL_DELAY_SECONDS),
@@ -187,6 +186,7 @@ fn probe(probe: &Node<'_>, ports: &[(String, u16)]) -> Option<v1::Probe> {
         failure_threshold: probe
             .field("failureThreshold")
             .number(1, limits::FAILURE_THRESHOLD),
+        ..v1::Probe::default()
     };
     Some(v1::Probe {
         http_get: Some(http_get(&get, ports)?),

@@ -74,6 +74,7 @@ pub(super) fn to_wire(probe: &Probe) -> v1::Probe {
         timeout_seconds: seconds(probe.timeout),
         success_threshold: probe.success_threshold,
         failure_threshold: probe.failure_threshold,
+        ..v1::Probe::default()
     }
 }
 
