@@ -47,6 +47,8 @@ pub struct Config {
     pub redirect: Redirect,
     /// `AdminAddress`: where `/live`, `/ready`, `/metrics`, `/status` are served. `127.0.0.1:4192`.
     pub admin_address: SocketAddr,
+    /// `Health.*`: the group's probes.
+    pub health: Health,
     /// `Dns.*`: the resolver.
     pub dns: Dns,
     /// `LogLevel`: `info`, or a filter such as `info,identity=debug`.
@@ -107,6 +109,13 @@ pub struct Proxy {
     pub shutdown_grace: Duration,
     /// `AdvertiseAddresses`: addresses to register; default: that of the route to the control plane.
     pub advertise: Vec<IpAddr>,
+}
+
+/// `Health.*`: what the group's probes may do here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// `AllowExecProbes`: whether they may run programs. `false`.
+    pub allow_exec_probes: bool,
 }
 
 /// What of the host's traffic goes through the proxy.

@@ -25,6 +25,9 @@ pub struct Status {
     pub redirection: Component,
     /// Probes on the application, together with the proxy.
     pub health: Component,
+    /// Each of the group's probes, in the group's order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub probes: Vec<Probe>,
     /// Whether the rules were seen to do their work; absent while nothing is redirected, and before the first attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<Proof>,
@@ -41,6 +44,15 @@ pub struct Component {
     pub message: String,
     /// When `state` or `reason` last changed, RFC 3339 in UTC.
     pub since: String,
+}
+
+/// A probe of the group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    /// Waiting until a threshold was reached, then ok or failed.
+    pub state: State,
+    /// For people: what was asked of whom, and what came.
+    pub message: String,
 }
 
 /// Coarse state of a part.

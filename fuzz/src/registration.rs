@@ -4,7 +4,7 @@ use autoregistration::registry::hello;
 use linkerd_harness::registration::assignment;
 use linkerd_harness_api::v1;
 use linkerd_harness_core::assignment::Assignment;
-use linkerd_harness_core::probe::Threshold;
+use linkerd_harness_core::probe::{Check, Threshold, check_command};
 use prost::Message;
 
 use crate::Target;
@@ -41,6 +41,11 @@ fn wire(input: &[u8]) -> bool {
     };
     match assignment::from_wire(wire) {
         Ok(checked) => {
+            for probe in &checked.probes {
+                if let Check::Exec { command } = &probe.check {
+                    assert_eq!(check_command(command), Ok(()), "it would be run");
+                }
+            }
             let again = assignment::from_wire(assignment::to_wire(&checked));
             assert_eq!(again, Ok(checked), "what is taken can be sent on");
             true
@@ -109,14 +114,7 @@ fn mk_assignment() -> v1::Assignment {
                 protocol: "TCP".into(),
             }],
         }),
-        probes: vec![v1::Probe {
-            http_get: Some(v1::HttpGet {
-                port: 80,
-                path: "/ready".into(),
-                ..v1::HttpGet::default()
-            }),
-            ..v1::Probe::default()
-        }],
+        probes: mk_probes(),
         proxy: Some(v1::ProxyConfig {
             trust_anchors_pem: anchor_pem(),
             cluster_domain: "cluster.local".into(),
@@ -132,6 +130,40 @@ fn mk_assignment() -> v1::Assignment {
         controller: "controller".into(),
         ..v1::Assignment::default()
     }
+}
+
+/// One of each kind.
+fn mk_probes() -> Vec<v1::Probe> {
+    vec![
+        v1::Probe {
+            http_get: Some(v1::HttpGet {
+                port: 80,
+                path: "/ready".into(),
+                ..v1::HttpGet::default()
+            }),
+            ..v1::Probe::default()
+        },
+        v1::Probe {
+            tcp_socket: Some(v1::TcpSocket {
+                host: "localhost".into(),
+                port: 5432,
+            }),
+            ..v1::Probe::default()
+        },
+        v1::Probe {
+            grpc: Some(v1::Grpc {
+                port: 50051,
+                service: "shop.Cart".into(),
+            }),
+            ..v1::Probe::default()
+        },
+        v1::Probe {
+            exec: Some(v1::Exec {
+                command: vec!["/bin/true".into(), "a b".into()],
+            }),
+            ..v1::Probe::default()
+        },
+    ]
 }
 
 fn mk_hello() -> v1::Hello {
@@ -152,7 +184,7 @@ fn mk_hello() -> v1::Hello {
             hostname: "vm".into(),
             ..v1::BuildInfo::default()
         }),
-        capabilities: vec!["pending".into()],
+        capabilities: vec!["pending".into(), "probe-tcp".into()],
         ..v1::Hello::default()
     }
 }

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use linkerd_harness_core::assignment::Assignment;
 use linkerd_harness_core::config::{Config, FailurePolicy};
 use linkerd_harness_core::health::Health;
-use linkerd_harness_core::status::{Component, Proof, State, Status};
+use linkerd_harness_core::status::{Component, Probe, Proof, State, Status};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -36,6 +36,8 @@ pub struct Watched {
     pub proof: watch::Receiver<Option<Proof>>,
     /// Whether the workload may receive traffic.
     pub health: watch::Receiver<Health>,
+    /// The group's probes.
+    pub probes: watch::Receiver<Vec<Probe>>,
 }
 
 /// The newest report of each component, in the order of the flow.
@@ -45,6 +47,7 @@ struct Reports {
     proxy: Report,
     redirection: Report,
     health: Report,
+    probes: Vec<Probe>,
     proof: Option<Proof>,
 }
 
@@ -61,6 +64,7 @@ pub async fn keep(mut watched: Watched, page: watch::Sender<Arc<Status>>) {
             changed = watched.rules.changed() => changed,
             changed = watched.proof.changed() => changed,
             changed = watched.health.changed() => changed,
+            changed = watched.probes.changed() => changed,
         };
         if alive.is_err() {
             return;
@@ -90,6 +94,7 @@ impl Watched {
                 held_closed(self.config.redirect.failure_policy, rules, &proxy)
             },
             health: health::report(&self.health.borrow_and_update()),
+            probes: self.probes.borrow_and_update().clone(),
             proof,
         }
     }
@@ -128,6 +133,7 @@ pub fn blank(group: String) -> Status {
         proxy: nothing(),
         redirection: nothing(),
         health: nothing(),
+        probes: Vec::new(),
         proof: None,
     }
 }
@@ -146,6 +152,7 @@ fn update(page: &watch::Sender<Arc<Status>>, reports: Reports) {
         for (component, report) in pairs {
             replace(component, report);
         }
+        next.probes = reports.probes;
         next.proof = reports.proof;
         next.meshed = next
             .components()
@@ -195,6 +202,7 @@ mod tests {
             proxy: report(State::Ok),
             redirection: report(State::Ok),
             health: report(State::Ok),
+            probes: Vec::new(),
             proof: None,
         }
     }

@@ -28,6 +28,7 @@ pub mod signals;
 mod stop;
 pub mod systemd;
 pub mod tasks;
+mod unprivileged;
 
 use std::sync::Arc;
 
@@ -110,6 +111,7 @@ pub async fn run(config: Config, paths: Paths) -> anyhow::Result<()> {
     let (rules_report_is, rules_report) = watch::channel(redirection::report::starting());
     let (proof_is, proof) = watch::channel(None);
     let (health_is, health) = watch::channel(Health::new(HealthState::Starting, "Starting", ""));
+    let (probes_are, probes) = watch::channel(Vec::new());
     let orders = stop::Orders::default();
 
     tasks.spawn(
@@ -207,11 +209,18 @@ pub async fn run(config: Config, paths: Paths) -> anyhow::Result<()> {
     tasks.spawn(
         "health",
         health::supervise(
-            assignment.clone(),
-            proxy.clone(),
-            rules.clone(),
-            orders.drain.subscribe(),
+            health::Inputs {
+                assignments: assignment.clone(),
+                proxy: proxy.clone(),
+                rules: rules.clone(),
+                draining: orders.drain.subscribe(),
+                programs: health::Programs {
+                    allowed: config.health.allow_exec_probes,
+                    user_id,
+                },
+            },
             health_is,
+            probes_are,
         ),
     );
     let watched = board::Watched {
@@ -224,6 +233,7 @@ pub async fn run(config: Config, paths: Paths) -> anyhow::Result<()> {
         rules: rules_report,
         proof,
         health,
+        probes,
     };
     tasks.spawn("board", board::keep(watched.clone(), page_is));
     systemd::ready();

@@ -65,6 +65,7 @@ complete -c harnessctl -n "__fish_harnessctl_using_subcommand set-config" -l ipv
 complete -c harnessctl -n "__fish_harnessctl_using_subcommand set-config" -l iptables-mode -d 'Firewall backend; auto is the one that the host already uses [key IPTablesMode; default: auto]' -r
 complete -c harnessctl -n "__fish_harnessctl_using_subcommand set-config" -l failure-policy -d 'While the proxy cannot serve: open lets traffic pass un-meshed, closed refuses new connections [key FailurePolicy; default: open]' -r
 complete -c harnessctl -n "__fish_harnessctl_using_subcommand set-config" -l admin-address -d 'Where the harness serves /live, /ready, /metrics and /status [key AdminAddress; default: 127.0.0.1:4192]' -r
+complete -c harnessctl -n "__fish_harnessctl_using_subcommand set-config" -l health-allow-exec-probes -d 'Whether the group\'s exec probes may run programs here; whoever edits the group then acts as the proxy\'s user [key Health.AllowExecProbes; default: false]' -r
 complete -c harnessctl -n "__fish_harnessctl_using_subcommand set-config" -l dns-min-ttl -d 'Least time for which the proxy keeps a DNS answer [key Dns.MinTTL; default: 10s]' -r
 complete -c harnessctl -n "__fish_harnessctl_using_subcommand set-config" -l dns-max-ttl -d 'Most time for which the proxy keeps a DNS answer [key Dns.MaxTTL; default: 10m]' -r
 complete -c harnessctl -n "__fish_harnessctl_using_subcommand set-config" -l dns-resolv-conf-path -d 'Accepted for files of the commercial harness; the proxy reads /etc/resolv.conf only [key Dns.ResolvConfPath; default: /etc/resolv.conf]' -r

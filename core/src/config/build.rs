@@ -9,8 +9,8 @@ use super::problem::{Problem, Problems};
 use super::reader::Reader;
 use super::value::{self, Parsed};
 use super::{
-    Backoff, Config, Control, Dns, FailurePolicy, Identity, LogFormat, Mode, Proxy, Redirect,
-    structure,
+    Backoff, Config, Control, Dns, FailurePolicy, Health, Identity, LogFormat, Mode, Proxy,
+    Redirect, structure,
 };
 use crate::names::GroupRef;
 
@@ -38,6 +38,7 @@ fn whole(read: &mut Reader<'_>) -> Option<Config> {
         redirect.as_ref().is_some_and(|redirect| redirect.ipv6),
     );
     let admin_address = read.one(&key::ADMIN_ADDRESS, value::address);
+    let allow_exec_probes = read.one(&key::ALLOW_EXEC_PROBES, value::boolean);
     let dns = dns(read);
     let log_level = read.one(&key::LOG_LEVEL, value::filter);
     let log_format = read.one(&key::LOG_FORMAT, log_format);
@@ -51,6 +52,9 @@ fn whole(read: &mut Reader<'_>) -> Option<Config> {
         proxy: proxy?,
         redirect: redirect?,
         admin_address: admin_address?,
+        health: Health {
+            allow_exec_probes: allow_exec_probes?,
+        },
         dns: dns?,
         log_level: log_level?,
         log_format: log_format?,

@@ -71,6 +71,8 @@ keys! {
         Value("open"), "While the proxy cannot serve: open lets traffic pass un-meshed, closed refuses new connections");
     ADMIN_ADDRESS = Key::new("AdminAddress", "admin-address", Kind::Address, Value("127.0.0.1:4192"),
         "Where the harness serves /live, /ready, /metrics and /status");
+    ALLOW_EXEC_PROBES = Key::new("Health.AllowExecProbes", "health-allow-exec-probes", Kind::Bool, Value("false"),
+        "Whether the group's exec probes may run programs here; whoever edits the group then acts as the proxy's user");
     DNS_MIN_TTL = Key::new("Dns.MinTTL", "dns-min-ttl", Kind::Duration, Value("10s"),
         "Least time for which the proxy keeps a DNS answer");
     DNS_MAX_TTL = Key::new("Dns.MaxTTL", "dns-max-ttl", Kind::Duration, Value("10m"),

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use http_body_util::Empty;
 use hyper::body::Bytes;
-use hyper::{Request, header};
+use hyper::header;
 use hyper_util::rt::TokioIo;
-use linkerd_harness_core::probe::{Check, Scheme};
+use linkerd_harness_core::probe::Scheme;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -22,58 +22,55 @@ use crate::causes::one_line;
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// Asks once. Both answers are words for people: what was asked, and what came.
-pub(super) async fn check(check: &Check, limit: Duration) -> Result<String, String> {
-    let Check::HttpGet {
-        scheme,
-        host,
-        port,
-        path,
-        headers,
-    } = check;
-    let name = match scheme {
-        Scheme::Http => "http",
-        Scheme::Https => "https",
-    };
-    let asked = format!("GET {name}://{host}:{port}{path}");
+/// What is asked of whom.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Request<'a> {
+    pub(super) scheme: Scheme,
+    pub(super) host: &'a str,
+    pub(super) port: u16,
+    pub(super) path: &'a str,
+    pub(super) headers: &'a [(String, String)],
+}
+
+/// Asks once.
+pub(super) async fn check(request: &Request<'_>, limit: Duration) -> Result<String, String> {
     let answer = async {
-        let stream = TcpStream::connect((host.as_str(), *port)).await?;
-        match scheme {
-            Scheme::Http => get(stream, host, *port, path, headers).await,
+        let stream = TcpStream::connect((request.host, request.port)).await?;
+        match request.scheme {
+            Scheme::Http => get(stream, request).await,
             Scheme::Https => {
                 let tls = TlsConnector::from(Arc::new(unverified()?));
-                let stream = tls
-                    .connect(ServerName::try_from(host.clone())?, stream)
-                    .await?;
-                get(stream, host, *port, path, headers).await
+                let name = ServerName::try_from(request.host.to_owned())?;
+                get(tls.connect(name, stream).await?, request).await
             }
         }
     };
     match timeout(limit, answer).await {
-        Ok(Ok(status)) if (200..400).contains(&status.as_u16()) => Ok(format!("{asked}: {status}")),
-        Ok(Ok(status)) => Err(format!("{asked}: {status}")),
-        Ok(Err(error)) => Err(format!("{asked}: {}", one_line(error.as_ref()))),
-        Err(_) => Err(format!("{asked}: no answer in {} s", limit.as_secs())),
+        Ok(Ok(status)) if (200..400).contains(&status.as_u16()) => Ok(status.to_string()),
+        Ok(Ok(status)) => Err(status.to_string()),
+        Ok(Err(error)) => Err(one_line(error.as_ref())),
+        Err(_) => Err(format!("no answer in {} s", limit.as_secs())),
     }
 }
 
-async fn get<S>(
-    stream: S,
-    host: &str,
-    port: u16,
-    path: &str,
-    headers: &[(String, String)],
-) -> Result<hyper::StatusCode, Error>
+async fn get<S>(stream: S, wanted: &Request<'_>) -> Result<hyper::StatusCode, Error>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let mut request = Request::get(path).header(
+    let Request {
+        host,
+        port,
+        path,
+        headers,
+        ..
+    } = wanted;
+    let mut request = hyper::Request::get(*path).header(
         header::USER_AGENT,
         concat!("linkerd-proxy-harness/", env!("CARGO_PKG_VERSION")),
     );
-    for (name, value) in headers {
+    for (name, value) in *headers {
         request = request.header(name, value);
     }
     if !headers
@@ -181,16 +178,12 @@ mod tests {
         (port, seen)
     }
 
-    fn mk_check(port: u16, headers: &[(&str, &str)]) -> Check {
-        let headers = headers
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect();
-        Check::HttpGet {
+    fn mk_request(port: u16, headers: &[(String, String)]) -> Request<'_> {
+        Request {
             scheme: Scheme::Http,
-            host: "127.0.0.1".to_owned(),
+            host: "127.0.0.1",
             port,
-            path: "/ready?x=1".to_owned(),
+            path: "/ready?x=1",
             headers,
         }
     }
@@ -201,25 +194,19 @@ mod tests {
     async fn a_status_below_400_passes_and_others_are_told() {
         let (port, _seen) =
             mk_server("HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: /x\r\n\r\n").await;
-        assert!(check(&mk_check(port, &[]), SECOND).await.is_ok());
+        assert!(check(&mk_request(port, &[]), SECOND).await.is_ok());
         let (port, _seen) =
             mk_server("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n").await;
-        let got = check(&mk_check(port, &[]), SECOND).await.unwrap_err();
-        assert_eq!(
-            got,
-            format!("GET http://127.0.0.1:{port}/ready?x=1: 503 Service Unavailable")
-        );
+        let got = check(&mk_request(port, &[]), SECOND).await.unwrap_err();
+        assert_eq!(got, "503 Service Unavailable");
     }
 
     #[tokio::test]
     async fn headers_are_sent_and_host_may_be_replaced() {
         let (port, mut seen) = mk_server("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
-        check(
-            &mk_check(port, &[("Host", "app.example"), ("X-Probe", "yes")]),
-            SECOND,
-        )
-        .await
-        .unwrap();
+        let headers = [("Host", "app.example"), ("X-Probe", "yes")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        check(&mk_request(port, &headers), SECOND).await.unwrap();
         let head = seen.recv().await.unwrap().to_lowercase();
         assert!(head.starts_with("get /ready?x=1 http/1.1\r\n"), "{head}");
         assert!(
@@ -237,7 +224,7 @@ mod tests {
             .local_addr()
             .unwrap()
             .port();
-        let got = check(&mk_check(port, &[]), SECOND).await.unwrap_err();
+        let got = check(&mk_request(port, &[]), SECOND).await.unwrap_err();
         assert!(got.contains("Connection refused"), "{got}");
     }
 
@@ -245,7 +232,7 @@ mod tests {
     async fn silence_ends_at_the_timeout() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let got = check(&mk_check(port, &[]), Duration::from_secs(3))
+        let got = check(&mk_request(port, &[]), Duration::from_secs(3))
             .await
             .unwrap_err();
         assert!(got.ends_with("no answer in 3 s"), "{got}");

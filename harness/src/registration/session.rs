@@ -43,6 +43,8 @@ struct Session<'a> {
     /// Health reports that were sent and not confirmed, oldest first.
     unconfirmed: Vec<(u64, Health)>,
     seq: u64,
+    /// Of the last report.
+    reported: (health::State, &'static str),
     heartbeat: Duration,
     last_heard: Instant,
     registered: bool,
@@ -84,6 +86,7 @@ pub(super) async fn run(
         states,
         assignments,
         outgoing,
+        reported: (health.state, health.reason),
         unconfirmed: vec![(1, health)],
         seq: 1,
         heartbeat: FIRST_HEARTBEAT,
@@ -151,6 +154,11 @@ impl Session<'_> {
                         return Ok(End::Left);
                     }
                     let health = self.inputs.health.borrow_and_update().clone();
+                    // Only transitions travel; other words for the same are for this host.
+                    if (health.state, health.reason) == self.reported {
+                        continue;
+                    }
+                    self.reported = (health.state, health.reason);
                     self.seq += 1;
                     let report = report(self.seq, &health);
                     self.unconfirmed.push((self.seq, health));
@@ -377,7 +385,14 @@ fn hello(
             hostname: inputs.instance.hostname.clone(),
             ..v1::BuildInfo::default()
         }),
-        capabilities: vec![linkerd_harness_api::CAPABILITY_PENDING.to_owned()],
+        capabilities: [
+            linkerd_harness_api::CAPABILITY_PENDING,
+            linkerd_harness_api::CAPABILITY_PROBE_TCP,
+            linkerd_harness_api::CAPABILITY_PROBE_GRPC,
+            linkerd_harness_api::CAPABILITY_PROBE_EXEC,
+        ]
+        .map(str::to_owned)
+        .into(),
         ..v1::Hello::default()
     }
 }

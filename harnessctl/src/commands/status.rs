@@ -56,6 +56,15 @@ fn screen(status: &Status) -> String {
         text.push_str(line.trim_end());
         text.push('\n');
     }
+    let all = status.probes.len();
+    for (index, probe) in status.probes.iter().enumerate() {
+        let gap = if index == 0 { "\n" } else { "" };
+        let name = format!("probe {}/{all}", index + 1);
+        let (state, message) = (output::state(probe.state), printable(&probe.message));
+        let line = format!("{gap}{name:<12}  {state}  {message}");
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
     if let Some(proof) = &status.proof {
         let (outcome, at) = (output::outcome(proof.outcome()), printable(&proof.at));
         let what = printable(&proof.to_string());

@@ -1,6 +1,6 @@
 use linkerd_harness_core::redirect::Family;
 use linkerd_harness_core::redirect::proof::{Direction, Outcome};
-use linkerd_harness_core::status::{Proof, Shown, State, Status};
+use linkerd_harness_core::status::{Probe, Proof, Shown, State, Status};
 
 use crate::support::{Host, host_with_daemon, mk_status, nobody, ok};
 
@@ -25,6 +25,28 @@ health        ok        Fine           since 2026-11-23T08:00:00Z
         (shown.code, shown.stdout.as_str(), shown.stderr.as_str()),
         (0, expected, "")
     );
+}
+
+#[test]
+fn each_probe_has_a_line_of_its_own() {
+    let mut status = mk_status(State::Ok, "Registered", "");
+    let probe = |state, message: &str| Probe {
+        state,
+        message: message.to_owned(),
+    };
+    status.probes = vec![
+        probe(State::Ok, "connect to 127.0.0.1:5432: connected"),
+        probe(
+            State::Failed,
+            "run `/bin/check`: exit status: 1: no\u{1b}[2J",
+        ),
+    ];
+    let told = host_with_daemon(vec![ok(&status)]).run(&["status"]);
+    let expected = "
+probe 1/2     ok        connect to 127.0.0.1:5432: connected
+probe 2/2     failed    run `/bin/check`: exit status: 1: no [2J
+";
+    assert!(told.stdout.ends_with(expected), "{}", told.stdout);
 }
 
 #[test]

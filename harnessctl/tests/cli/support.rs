@@ -157,6 +157,7 @@ pub(crate) fn mk_status(registration: State, reason: &str, message: &str) -> Sta
         proxy: fine(""),
         redirection: fine(""),
         health: fine(""),
+        probes: Vec::new(),
         proof: None,
     }
 }

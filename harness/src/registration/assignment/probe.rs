@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use linkerd_harness_api::v1;
-use linkerd_harness_core::probe::{Check, Probe, Scheme};
+use linkerd_harness_core::probe::{Check, Probe, Scheme, check_command};
 
 use super::Problems;
 
@@ -23,14 +23,27 @@ pub(super) fn from_wire(index: usize, wire: v1::Probe, problems: &mut Problems) 
     let initial_delay = seconds("initial_delay_seconds", wire.initial_delay_seconds, 0);
     let period = seconds("period_seconds", wire.period_seconds, 10);
     let timeout = seconds("timeout_seconds", wire.timeout_seconds, 1);
-    let Some(get) = wire.http_get else {
-        problems.add(format!(
-            "{what} is of a kind that this harness does not know; a newer version may"
-        ));
-        return None;
+    let check = match (wire.http_get, wire.tcp_socket, wire.grpc, wire.exec) {
+        (Some(get), None, None, None) => http_get(&what, get, problems),
+        (None, Some(socket), None, None) => tcp_socket(&what, socket, problems),
+        (None, None, Some(grpc), None) => problems.port(&what, grpc.port).map(|port| Check::Grpc {
+            port,
+            service: grpc.service,
+        }),
+        (None, None, None, Some(exec)) => exec_of(&what, exec, problems),
+        (None, None, None, None) => {
+            problems.add(format!(
+                "{what} is of a kind that this harness does not know; a newer version may"
+            ));
+            None
+        }
+        _ => {
+            problems.add(format!("{what} is of more than one kind"));
+            None
+        }
     };
     Some(Probe {
-        check: http_get(&what, get, problems)?,
+        check: check?,
         initial_delay,
         period,
         timeout,
@@ -44,37 +57,56 @@ pub(super) fn from_wire(index: usize, wire: v1::Probe, problems: &mut Problems) 
 }
 
 pub(super) fn to_wire(probe: &Probe) -> v1::Probe {
-    let Check::HttpGet {
-        scheme,
-        host,
-        port,
-        path,
-        headers,
-    } = &probe.check;
     let seconds = |duration: Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
-    v1::Probe {
-        http_get: Some(v1::HttpGet {
-            scheme: match scheme {
-                Scheme::Http => "HTTP".into(),
-                Scheme::Https => "HTTPS".into(),
-            },
-            host: host.clone(),
-            port: (*port).into(),
-            path: path.clone(),
-            headers: headers
-                .iter()
-                .map(|(name, value)| v1::Header {
-                    name: name.clone(),
-                    value: value.clone(),
-                })
-                .collect(),
-        }),
+    let wire = v1::Probe {
         initial_delay_seconds: seconds(probe.initial_delay),
         period_seconds: seconds(probe.period),
         timeout_seconds: seconds(probe.timeout),
         success_threshold: probe.success_threshold,
         failure_threshold: probe.failure_threshold,
         ..v1::Probe::default()
+    };
+    match probe.check.clone() {
+        Check::HttpGet {
+            scheme,
+            host,
+            port,
+            path,
+            headers,
+        } => v1::Probe {
+            http_get: Some(v1::HttpGet {
+                scheme: match scheme {
+                    Scheme::Http => "HTTP".into(),
+                    Scheme::Https => "HTTPS".into(),
+                },
+                host,
+                port: port.into(),
+                path,
+                headers: headers
+                    .into_iter()
+                    .map(|(name, value)| v1::Header { name, value })
+                    .collect(),
+            }),
+            ..wire
+        },
+        Check::TcpSocket { host, port } => v1::Probe {
+            tcp_socket: Some(v1::TcpSocket {
+                host,
+                port: port.into(),
+            }),
+            ..wire
+        },
+        Check::Grpc { port, service } => v1::Probe {
+            grpc: Some(v1::Grpc {
+                port: port.into(),
+                service,
+            }),
+            ..wire
+        },
+        Check::Exec { command } => v1::Probe {
+            exec: Some(v1::Exec { command }),
+            ..wire
+        },
     }
 }
 
@@ -87,18 +119,7 @@ fn http_get(what: &str, wire: v1::HttpGet, problems: &mut Problems) -> Option<Ch
             None
         }
     };
-    let host = if wire.host.is_empty() {
-        "127.0.0.1".to_owned()
-    } else {
-        wire.host
-    };
-    // Goes into a request line and a `Host` header as it is.
-    if host.chars().any(|c| c.is_whitespace() || c.is_control()) || host.contains('/') {
-        problems.add(format!(
-            "{what}: host `{}` is not a host",
-            host.escape_debug()
-        ));
-    }
+    let host = host(what, wire.host, problems);
     let path = if wire.path.is_empty() {
         "/".to_owned()
     } else {
@@ -132,6 +153,41 @@ fn http_get(what: &str, wire: v1::HttpGet, problems: &mut Problems) -> Option<Ch
         path,
         headers,
     })
+}
+
+fn tcp_socket(what: &str, wire: v1::TcpSocket, problems: &mut Problems) -> Option<Check> {
+    Some(Check::TcpSocket {
+        host: host(what, wire.host, problems),
+        port: problems.port(what, wire.port)?,
+    })
+}
+
+/// Becomes a program that runs here, if this host allows it.
+fn exec_of(what: &str, wire: v1::Exec, problems: &mut Problems) -> Option<Check> {
+    match check_command(&wire.command) {
+        Ok(()) => Some(Check::Exec {
+            command: wire.command,
+        }),
+        Err(wrong) => {
+            problems.add(format!("{what}: command {wrong}"));
+            None
+        }
+    }
+}
+
+/// Goes into a request line and a `Host` header as it is.
+fn host(what: &str, host: String, problems: &mut Problems) -> String {
+    if host.chars().any(|c| c.is_whitespace() || c.is_control()) || host.contains('/') {
+        problems.add(format!(
+            "{what}: host `{}` is not a host",
+            host.escape_debug()
+        ));
+    }
+    if host.is_empty() {
+        "127.0.0.1".to_owned()
+    } else {
+        host
+    }
 }
 
 fn http_path(path: &str) -> Option<hyper::http::uri::PathAndQuery> {

@@ -73,7 +73,9 @@ fn a_good_assignment_gets_the_defaults_and_survives_a_round_trip() {
         )
     );
     assert_eq!((probe.success_threshold, probe.failure_threshold), (1, 3));
-    let Check::HttpGet { scheme, host, .. } = &probe.check;
+    let Check::HttpGet { scheme, host, .. } = &probe.check else {
+        panic!("{:?} is no httpGet", probe.check);
+    };
     assert_eq!((*scheme, host.as_str()), (Scheme::Http, "127.0.0.1"));
     assert_eq!(from_wire(to_wire(&assignment)), Ok(assignment));
 }
@@ -136,4 +138,106 @@ fn every_problem_is_listed_at_once() {
 #[test]
 fn an_empty_message_is_refused() {
     assert!(from_wire(v1::Assignment::default()).is_err());
+}
+
+fn with(probe: v1::Probe) -> v1::Assignment {
+    v1::Assignment {
+        probes: vec![probe],
+        ..wire()
+    }
+}
+
+fn exec(words: &[&str]) -> v1::Probe {
+    v1::Probe {
+        exec: Some(v1::Exec {
+            command: words.iter().map(|word| (*word).to_owned()).collect(),
+        }),
+        ..v1::Probe::default()
+    }
+}
+
+#[test]
+fn every_kind_of_probe_survives_the_way_to_the_wire_and_back() {
+    let socket = v1::Probe {
+        tcp_socket: Some(v1::TcpSocket {
+            host: String::new(),
+            port: 5432,
+        }),
+        ..v1::Probe::default()
+    };
+    let grpc = v1::Probe {
+        grpc: Some(v1::Grpc {
+            port: 50051,
+            service: "shop.Cart".into(),
+        }),
+        ..v1::Probe::default()
+    };
+    for (probe, expected) in [
+        (
+            socket,
+            Check::TcpSocket {
+                host: "127.0.0.1".into(),
+                port: 5432,
+            },
+        ),
+        (
+            grpc,
+            Check::Grpc {
+                port: 50051,
+                service: "shop.Cart".into(),
+            },
+        ),
+        (
+            exec(&["/bin/true", ""]),
+            Check::Exec {
+                command: vec!["/bin/true".into(), String::new()],
+            },
+        ),
+    ] {
+        let read = from_wire(with(probe)).unwrap();
+        assert_eq!(read.probes[0].check, expected);
+        assert_eq!(from_wire(to_wire(&read)).unwrap(), read);
+    }
+}
+
+#[test]
+fn a_probe_of_no_known_kind_of_two_or_of_nonsense_is_refused() {
+    let both = v1::Probe {
+        grpc: Some(v1::Grpc {
+            port: 1,
+            service: String::new(),
+        }),
+        ..exec(&["/bin/true"])
+    };
+    let nowhere = v1::Probe {
+        tcp_socket: Some(v1::TcpSocket {
+            host: "a b".into(),
+            port: 0,
+        }),
+        ..v1::Probe::default()
+    };
+    for (probe, expected) in [
+        (
+            v1::Probe::default(),
+            "probes[0] is of a kind that this harness does not know",
+        ),
+        (both, "probes[0] is of more than one kind"),
+        (nowhere.clone(), "probes[0]: host `a b` is not a host"),
+        (nowhere, "probes[0]: 0 is not a port"),
+        (exec(&[]), "probes[0]: command is empty"),
+        (
+            exec(&["sh", "-c", "id"]),
+            "probes[0]: command begins with `sh`",
+        ),
+        (exec(&["/bin/true", "a\0b"]), "probes[0]: command has a NUL"),
+    ] {
+        let error = from_wire(with(probe)).unwrap_err();
+        assert!(
+            error
+                .problems()
+                .iter()
+                .any(|problem| problem.starts_with(expected)),
+            "{error}"
+        );
+    }
 }
