@@ -10,6 +10,7 @@ mod access;
 mod group;
 mod labels;
 mod node;
+mod probe;
 mod service;
 #[cfg(test)]
 mod tests;

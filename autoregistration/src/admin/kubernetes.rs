@@ -217,12 +217,34 @@ fn probe(probe: &v1::Probe) -> Value {
             "scheme": get.scheme,
         })
     });
-    json!({
-        "httpGet": get,
+    let socket = probe
+        .tcp_socket
+        .as_ref()
+        .map(|socket| json!({ "host": socket.host, "port": socket.port }));
+    let grpc = probe
+        .grpc
+        .as_ref()
+        .map(|grpc| json!({ "port": grpc.port, "service": grpc.service }));
+    let exec = probe
+        .exec
+        .as_ref()
+        .map(|exec| json!({ "command": exec.command }));
+    let mut shown = json!({
         "initialDelaySeconds": probe.initial_delay_seconds,
         "periodSeconds": probe.period_seconds,
         "timeoutSeconds": probe.timeout_seconds,
         "successThreshold": probe.success_threshold,
         "failureThreshold": probe.failure_threshold,
-    })
+    });
+    for (kind, value) in [
+        ("httpGet", get),
+        ("tcpSocket", socket),
+        ("grpc", grpc),
+        ("exec", exec),
+    ] {
+        if let Some(value) = value {
+            shown[kind] = value;
+        }
+    }
+    shown
 }

@@ -11,6 +11,12 @@ pub const PORTS: usize = 64;
 pub const LABELS: usize = 64;
 /// Headers of a probe's request.
 pub const HEADERS: usize = 32;
+/// Characters of a host's name, and of a gRPC service's.
+pub const HOST_NAME: usize = 253;
+/// Words of a program that is run, itself included.
+pub const COMMAND_WORDS: usize = linkerd_harness_core::probe::COMMAND_WORDS;
+/// Characters of all of them together.
+pub const COMMAND_CHARS: usize = linkerd_harness_core::probe::COMMAND_CHARS;
 /// Entries of each list of `access`.
 pub const ACCESS: usize = 256;
 

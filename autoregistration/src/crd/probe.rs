@@ -20,7 +20,7 @@ pub struct Probe {
     /// A call of `grpc.health.v1.Health/Check` that must say SERVING.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grpc: Option<Grpc>,
-    /// A program on the VM that must end with 0.
+    /// A program on the VM that must end with 0. The VM's operator must have allowed it: `Health.AllowExecProbes`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exec: Option<Exec>,
     /// Seconds before the first attempt.
@@ -51,7 +51,7 @@ pub struct Probe {
 pub struct HttpGet {
     /// Whom the VM asks: a name or an address; 127.0.0.1 when it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253), regex(pattern = "^[^\\s/]*$"))]
+    #[schemars(length(max = limits::HOST_NAME), regex(pattern = "^[^\\s/]*$"))]
     pub host: Option<String>,
     /// Number of the port, or the name of a port of the template.
     #[schemars(schema_with = "schema::port_or_name")]
@@ -106,7 +106,7 @@ pub struct Header {
 pub struct TcpSocket {
     /// Whom the VM asks: a name or an address; 127.0.0.1 when it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253), regex(pattern = "^[^\\s/]*$"))]
+    #[schemars(length(max = limits::HOST_NAME), regex(pattern = "^[^\\s/]*$"))]
     pub host: Option<String>,
     /// Number of the port, or the name of a port of the template.
     #[schemars(schema_with = "schema::port_or_name")]
@@ -122,7 +122,7 @@ pub struct Grpc {
     pub port: i32,
     /// Service that is asked for; the server as a whole when it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253))]
+    #[schemars(length(max = limits::HOST_NAME))]
     pub service: Option<String>,
 }
 
@@ -130,8 +130,12 @@ pub struct Grpc {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Exec {
-    /// Path and arguments. No shell is involved.
-    #[schemars(length(min = 1, max = 64), inner(length(max = 4096)), extend("x-kubernetes-list-type" = "atomic"))]
+    /// Absolute path, and arguments, together at most 4096 characters. No shell is involved.
+    #[schemars(
+        length(min = 1, max = limits::COMMAND_WORDS),
+        inner(length(max = limits::COMMAND_CHARS), regex(pattern = "^[^\\x00]*$")),
+        extend("x-kubernetes-list-type" = "atomic", "x-kubernetes-validations" = schema::command_rules())
+    )]
     pub command: Vec<String>,
 }
 

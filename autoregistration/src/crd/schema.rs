@@ -56,6 +56,25 @@ pub(super) fn probe_rules() -> Value {
     )])
 }
 
+pub(super) fn command_rules() -> Value {
+    json!([
+        rule(
+            "size(self) == 0 || self[0].startsWith('/')",
+            "a command begins with the absolute path of a program",
+        ),
+        rule(
+            format!(
+                "self.map(word, size(word)).sum() <= {}",
+                limits::COMMAND_CHARS
+            ),
+            format!(
+                "a command has at most {} characters in all its words",
+                limits::COMMAND_CHARS
+            ),
+        ),
+    ])
+}
+
 pub(super) fn ports_rules() -> Value {
     json!([rule(
         "self.all(p, !has(p.name) || p.name == '' || self.exists_one(q, has(q.name) && q.name == p.name))",

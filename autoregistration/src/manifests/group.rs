@@ -3,11 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use linkerd_harness_api::v1;
 use linkerd_harness_core::names::{DnsLabel, PortRange};
 
 use super::node::Node;
-use super::{Group, access, labels, service};
+use super::{Group, access, labels, probe, service};
 use crate::crd::{annotations as crd_annotations, limits};
 
 /// Policy of a port for which nothing else is said: the values that linkerd2-proxy takes.
@@ -78,7 +77,7 @@ pub(super) fn read(object: &Node<'_>) -> Option<Group> {
         annotations: annotations.texts(),
         probes: probes
             .iter()
-            .filter_map(|entry| probe(entry, &ports))
+            .filter_map(|entry| probe::read(entry, &ports))
             .collect(),
         access: access::read(&spec.field("access"), &said.field(crd_annotations::ACCESS)),
         ports,
@@ -154,117 +153,4 @@ fn check_annotations(annotations: &Node<'_>) {
             ));
         }
     }
-}
-
-fn probe(probe: &Node<'_>, ports: &[(String, u16)]) -> Option<v1::Probe> {
-    for other in ["tcpSocket", "exec", "grpc"] {
-        if probe.field(other).present() {
-            probe
-                .field(other)
-                .problem("is not supported yet; write an httpGet");
-            return None;
-        }
-    }
-    let get = probe.field("httpGet");
-    if !get.present() {
-        get.problem("is missing; a probe needs one, e.g. httpGet: { path: /ready, port: 80 }");
-        return None;
-    }
-    let settings = v1::Probe {
-        initial_delay_seconds: probe
-            .field("initialDelaySeconds")
-            .number(0, limits::INITIAL_DELAY_SECONDS),
-        period_seconds: probe
-            .field("periodSeconds")
-            .number(1, limits::PERIOD_SECONDS),
-        timeout_seconds: probe
-            .field("timeoutSeconds")
-            .number(1, limits::TIMEOUT_SECONDS),
-        success_threshold: probe
-            .field("successThreshold")
-            .number(1, limits::SUCCESS_THRESHOLD),
-        failure_threshold: probe
-            .field("failureThreshold")
-            .number(1, limits::FAILURE_THRESHOLD),
-        ..v1::Probe::default()
-    };
-    Some(v1::Probe {
-        http_get: Some(http_get(&get, ports)?),
-        ..settings
-    })
-}
-
-fn http_get(get: &Node<'_>, ports: &[(String, u16)]) -> Option<v1::HttpGet> {
-    let scheme = get
-        .field("scheme")
-        .text()
-        .unwrap_or_else(|| limits::SCHEME.into());
-    if !matches!(scheme.as_str(), "HTTP" | "HTTPS") {
-        get.field("scheme")
-            .problem(format!("`{scheme}` is not known; write HTTP or HTTPS"));
-    }
-    let path = get
-        .field("path")
-        .text()
-        .unwrap_or_else(|| limits::PATH.into());
-    if !path.starts_with('/') || path.parse::<hyper::http::uri::PathAndQuery>().is_err() {
-        get.field("path").problem(format!(
-            "`{}` is not a path; begin it with `/` and encode spaces",
-            path.escape_debug()
-        ));
-    }
-    let host = get.field("host").text().unwrap_or_default();
-    if host.contains(|c: char| c.is_whitespace() || c.is_control() || c == '/') {
-        get.field("host").problem(format!(
-            "`{}` is not a host; write a name or an address",
-            host.escape_debug()
-        ));
-    }
-    get.field("httpHeaders").at_most(limits::HEADERS);
-    let headers = get
-        .field("httpHeaders")
-        .items()
-        .iter()
-        .filter_map(header)
-        .collect();
-    Some(v1::HttpGet {
-        port: probe_port(&get.field("port"), ports)?.into(),
-        scheme,
-        host: if host.is_empty() {
-            limits::HOST.into()
-        } else {
-            host
-        },
-        path,
-        headers,
-    })
-}
-
-fn header(entry: &Node<'_>) -> Option<v1::Header> {
-    let name = entry.field("name").required_text()?;
-    let value = entry.field("value").text().unwrap_or_default();
-    if hyper::header::HeaderName::from_bytes(name.as_bytes()).is_err()
-        || hyper::header::HeaderValue::from_str(&value).is_err()
-    {
-        entry.problem(format!("`{}` is not a valid header", name.escape_debug()));
-    }
-    Some(v1::Header { name, value })
-}
-
-/// By number, or by the name of a port of the template.
-fn probe_port(port: &Node<'_>, ports: &[(String, u16)]) -> Option<u16> {
-    if !port.is_text() {
-        return port.port();
-    }
-    let wanted = port.text()?;
-    let number = ports
-        .iter()
-        .find(|(name, _)| *name == wanted)
-        .map(|(_, number)| *number);
-    if number.is_none() {
-        port.problem(format!(
-            "no port of spec.template.ports is named `{wanted}`; write its number or name that port"
-        ));
-    }
-    number
 }

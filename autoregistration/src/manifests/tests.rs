@@ -95,6 +95,119 @@ fn probes_are_taken_under_the_template_with_kubernetes_defaults_and_named_ports(
 }
 
 #[test]
+fn every_kind_of_probe_is_taken_from_the_spec_and_from_the_annotation() {
+    let text = r#"
+apiVersion: workload.buoyant.io/v1alpha1
+kind: ExternalGroup
+metadata:
+  name: g
+  annotations:
+    meshexpansion.io/probes: |
+      - exec: { command: [/usr/bin/pg_isready, --host, "", "a b"] }
+        timeoutSeconds: 5
+      - grpc: { port: 50051 }
+spec:
+  template: { ports: [{ name: db, port: 5432 }] }
+  probes:
+  - tcpSocket: { port: db }
+  - tcpSocket: { port: 5433, host: db.example }
+    exec: null
+    failureThreshold: 1
+  - grpc: { port: 50051, service: shop.Cart }
+"#;
+    let (manifests, _) = one(text).unwrap();
+    let group = &manifests.groups[&("default".to_owned(), "g".to_owned())];
+    let defaults = v1::Probe {
+        period_seconds: 10,
+        timeout_seconds: 1,
+        success_threshold: 1,
+        failure_threshold: 3,
+        ..v1::Probe::default()
+    };
+    let socket = |host: &str, port| {
+        Some(v1::TcpSocket {
+            host: host.into(),
+            port,
+        })
+    };
+    let grpc = |service: &str| {
+        Some(v1::Grpc {
+            port: 50051,
+            service: service.into(),
+        })
+    };
+    let command = ["/usr/bin/pg_isready", "--host", "", "a b"];
+    assert_eq!(
+        group.probes,
+        [
+            v1::Probe {
+                tcp_socket: socket("127.0.0.1", 5432),
+                ..defaults.clone()
+            },
+            v1::Probe {
+                tcp_socket: socket("db.example", 5433),
+                failure_threshold: 1,
+                ..defaults.clone()
+            },
+            v1::Probe {
+                grpc: grpc("shop.Cart"),
+                ..defaults.clone()
+            },
+            v1::Probe {
+                exec: Some(v1::Exec {
+                    command: command.map(str::to_owned).into(),
+                }),
+                timeout_seconds: 5,
+                ..defaults.clone()
+            },
+            v1::Probe {
+                grpc: grpc(""),
+                ..defaults
+            },
+        ]
+    );
+}
+
+#[test]
+fn what_is_wrong_with_a_kind_is_said_with_its_field() {
+    for (probe, expected) in [
+        ("{}", "spec.probes[0]: has no kind; write one"),
+        (
+            "{grpc: {port: 1}, exec: {command: [/a]}}",
+            "spec.probes[0]: has more than one kind",
+        ),
+        (
+            "{grpc: {port: web}}",
+            "spec.probes[0].grpc.port: `web` is not a port",
+        ),
+        (
+            "{exec: {}}",
+            "spec.probes[0].exec.command: is empty; write the path of a program",
+        ),
+        (
+            "{exec: {command: /bin/true}}",
+            "spec.probes[0].exec.command: is not a list",
+        ),
+        (
+            "{exec: {command: [true]}}",
+            "spec.probes[0].exec.command[0]: `true` is not text",
+        ),
+        (
+            "{exec: {command: [pg_isready]}}",
+            "spec.probes[0].exec.command: begins with `pg_isready`; write the absolute path",
+        ),
+    ] {
+        let found = problems(&group(&format!(
+            "{{template: {{ports: [{{name: web, port: 80}}]}}, probes: [{probe}]}}"
+        )));
+        assert!(
+            found.iter().any(|problem| problem.contains(expected)),
+            "`{expected}` is not in {found:#?}"
+        );
+    }
+}
+
+#[test]
 fn other_kinds_are_ignored_and_lists_are_opened() {
     let (manifests, ignored) = one(
         "{apiVersion: v1, kind: List, items: [\
@@ -112,7 +225,7 @@ fn every_problem_names_its_file_document_and_field() {
     let text = format!(
         "{WALKTHROUGH}---\n{}",
         group(
-            "{ probes: [{ periodSeconds: 0, httpGet: { port: 99999, path: ready } }, { tcpSocket: { port: 1 } }], \
+            "{ probes: [{ periodSeconds: 0, httpGet: { port: 99999, path: ready } }, { tcpSocket: { port: db } }], \
              template: { metadata: { labels: { version: 1 } }, ports: [{ port: 0 }, { port: 80 }, { port: 80 }] } }"
         )
     );
@@ -121,7 +234,7 @@ fn every_problem_names_its_file_document_and_field() {
         "`a.yaml`, document 3, spec.probes[0].httpGet.port: `99999` is not a port",
         "`a.yaml`, document 3, spec.probes[0].httpGet.path: `ready` is not a path",
         "`a.yaml`, document 3, spec.probes[0].periodSeconds: `0` is not a whole number of at least 1",
-        "`a.yaml`, document 3, spec.probes[1].tcpSocket: is not supported",
+        "`a.yaml`, document 3, spec.probes[1].tcpSocket.port: no port of spec.template.ports is named `db`",
         "`a.yaml`, document 3, spec.template.metadata.labels.version: `1` is not text; put it in quotes",
         "`a.yaml`, document 3, spec.template.ports[0].port: `0` is not a port",
         "`a.yaml`, document 3, spec.template.ports: port 80 is listed twice",

@@ -114,23 +114,32 @@ async fn an_api_server_fills_in_the_defaults_that_the_reader_has() {
 }
 
 #[tokio::test]
-async fn kinds_of_probes_that_only_the_api_knows_are_taken_by_it_and_refused_by_the_reader() {
+async fn every_kind_of_probe_is_taken_by_the_api_server_and_by_the_reader() {
     let cluster = Cluster::shared().await;
     cluster.namespace("kinds").await;
     for (name, kind) in [
         ("tcp", "{tcpSocket: {port: web}}"),
         ("grpc", "{grpc: {port: 80, service: a.B}}"),
-        ("exec", "{exec: {command: [/bin/true]}}"),
+        ("exec", "{exec: {command: [/bin/true, '', a b]}}"),
     ] {
         let manifest = format!(
             "{{apiVersion: workload.buoyant.io/v1alpha1, kind: ExternalGroup, metadata: {{name: {name}}}, \
              spec: {{probes: [{kind}], template: {{ports: [{{name: web, port: 80}}]}}}}}}"
         );
         let object = cluster.create("kinds", &manifest).await.unwrap();
-        let problems = manifests::group(&serde_norway::to_value(&object).unwrap()).unwrap_err();
-        assert!(
-            problems[0].message.contains("not supported yet"),
-            "{problems:?}"
+        let group = manifests::group(&serde_norway::to_value(&object).unwrap()).unwrap();
+        let probe = &group.probes[0];
+        assert_eq!(
+            (
+                probe.tcp_socket.as_ref().map(|socket| socket.port),
+                probe.grpc.as_ref().map(|grpc| grpc.port),
+                probe.exec.as_ref().map(|exec| exec.command.len()),
+            ),
+            match name {
+                "tcp" => (Some(80), None, None),
+                "grpc" => (None, Some(80), None),
+                _ => (None, None, Some(3)),
+            }
         );
     }
 }

@@ -6,7 +6,7 @@ use autoregistration::manifests::{self, Source};
 use crate::cluster::Cluster;
 
 /// What is wrong: name, spec, what the API server says.
-const CASES: [(&str, &str, &str); 43] = [
+const CASES: [(&str, &str, &str); 60] = [
     (
         "a.b",
         "{template: {}}",
@@ -196,6 +196,91 @@ const CASES: [(&str, &str, &str); 43] = [
         "{template: {probes: [{httpGet: {port: 80}}]}, probes: [{httpGet: {port: 80}}]}",
         "keep one of the two",
     ),
+    (
+        "a",
+        "{template: {}, probes: [{tcpSocket: {}}]}",
+        "spec.probes[0].tcpSocket.port",
+    ),
+    (
+        "a",
+        "{template: {}, probes: [{tcpSocket: {port: 65536}}]}",
+        "a port is a number from 1 to 65535",
+    ),
+    (
+        "a",
+        "{template: {}, probes: [{tcpSocket: {port: web}}]}",
+        "the name of a port of spec.template.ports",
+    ),
+    (
+        "a",
+        "{template: {}, probes: [{tcpSocket: {port: 80, host: a/b}}]}",
+        "spec.probes[0].tcpSocket.host",
+    ),
+    (
+        "a",
+        "{template: {}, probes: [{grpc: {}}]}",
+        "spec.probes[0].grpc.port",
+    ),
+    (
+        "a",
+        "{template: {}, probes: [{grpc: {port: 0}}]}",
+        "spec.probes[0].grpc.port",
+    ),
+    (
+        "a",
+        "{template: {ports: [{port: 80, name: web}]}, probes: [{grpc: {port: web}}]}",
+        "spec.probes[0].grpc.port",
+    ),
+    (
+        "a",
+        "{template: {}, probes: [{grpc: {port: 80, service: 1}}]}",
+        "spec.probes[0].grpc.service",
+    ),
+    (
+        "a",
+        "{template: {}, probes: [{grpc: {port: 80}, exec: {command: [/bin/true]}}]}",
+        "exactly one of httpGet, tcpSocket, grpc and exec",
+    ),
+    (
+        "a",
+        "{template: {}, probes: [{exec: {}}]}",
+        "spec.probes[0].exec.command",
+    ),
+    (
+        "a",
+        "{template: {}, probes: [{exec: {command: []}}]}",
+        "spec.probes[0].exec.command",
+    ),
+    (
+        "a",
+        "{template: {}, probes: [{exec: {command: /bin/true}}]}",
+        "spec.probes[0].exec.command",
+    ),
+    (
+        "a",
+        "{template: {}, probes: [{exec: {command: ['']}}]}",
+        "begins with the absolute path of a program",
+    ),
+    (
+        "a",
+        "{template: {}, probes: [{exec: {command: [bin/true]}}]}",
+        "begins with the absolute path of a program",
+    ),
+    (
+        "a",
+        "{template: {}, probes: [{exec: {command: [/bin/true, 1]}}]}",
+        "spec.probes[0].exec.command[1]",
+    ),
+    (
+        "a",
+        "{template: {}, probes: [{exec: {command: [/bin/true, null]}}]}",
+        "spec.probes[0].exec.command[1]",
+    ),
+    (
+        "a",
+        "{template: {}, probes: [{exec: {command: [/bin/true, \"a\\0b\"]}}]}",
+        "spec.probes[0].exec.command[1]",
+    ),
     // Access
     ("a", "{template: {}, access: {}}", "access says nothing"),
     (
@@ -280,6 +365,10 @@ async fn unknown_fields_and_too_many_of_anything_are_refused() {
             vec!["{httpGet: {port: 80}}"; many].join(", ")
         )
     };
+    let command = |arguments: usize, length: usize| {
+        let arguments = vec!["a".repeat(length); arguments].join(", ");
+        format!("{{template: {{}}, probes: [{{exec: {{command: [/bi, {arguments}]}}}}]}}")
+    };
     for (spec, expected) in [
         (
             "{template: {}, acess: {}}".to_owned(),
@@ -287,17 +376,40 @@ async fn unknown_fields_and_too_many_of_anything_are_refused() {
         ),
         (ports(65), "must have at most 64 items"),
         (probes(17), "must have at most 16 items"),
+        (command(64, 10), "must have at most 64 items"),
+        (command(1, 4094), "at most 4096 characters"),
+        (command(2, 2047), "at most 4096 characters"),
+        (
+            format!(
+                "{{template: {{}}, probes: [{{grpc: {{port: 1, service: {}}}}}]}}",
+                "s".repeat(254)
+            ),
+            "may not be more than 253",
+        ),
     ] {
         let message = cluster
             .create("limits", &manifest("a", &spec))
             .await
             .unwrap_err();
         assert!(message.contains(expected), "{message}");
+        if !spec.contains("acess") {
+            let file = "a.yaml".to_owned();
+            let text = manifest("a", &spec);
+            assert!(
+                manifests::parse(&[Source { file, text }]).is_err(),
+                "the reader takes {spec}"
+            );
+        }
     }
-    for (name, spec) in [("ports", ports(64)), ("probes", probes(16))] {
-        cluster
-            .create("limits", &manifest(name, &spec))
-            .await
-            .unwrap();
+    for (name, spec) in [
+        ("ports", ports(64)),
+        ("probes", probes(16)),
+        ("words", command(63, 10)),
+        ("characters", command(1, 4093)),
+    ] {
+        let text = manifest(name, &spec);
+        cluster.create("limits", &text).await.unwrap();
+        let file = "a.yaml".to_owned();
+        manifests::parse(&[Source { file, text }]).unwrap();
     }
 }
