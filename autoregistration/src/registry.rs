@@ -20,6 +20,7 @@ mod claims;
 mod groups;
 mod news;
 mod obstacles;
+mod probe_kinds;
 mod session;
 mod sweep;
 #[cfg(test)]

@@ -6,6 +6,7 @@ use linkerd_harness_api::v1;
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 
+use super::probe_kinds::ProbeKinds;
 use super::workload::Workload;
 use super::{DISCONNECT_GRACE, HEARTBEAT, Mesh, RECONNECT_WINDOW};
 use crate::linkerd::{Flags, Settings};
@@ -16,6 +17,7 @@ pub(super) fn build(
     mesh: &Mesh,
     anchors_pem: &str,
     group: &Group,
+    probe_kinds: ProbeKinds,
     workload: &Workload,
     uid: &str,
 ) -> v1::Assignment {
@@ -30,7 +32,7 @@ pub(super) fn build(
             ips: spec.ips.iter().map(IpAddr::to_string).collect(),
             ports: spec.ports.iter().map(port).collect(),
         }),
-        probes: group.probes.clone(),
+        probes: probe_kinds.of(&group.probes),
         proxy: Some(proxy(mesh, anchors_pem, group)),
         ..v1::Assignment::default()
     };

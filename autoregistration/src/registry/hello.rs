@@ -7,6 +7,7 @@ use linkerd_harness_core::names::{DnsLabel, GroupRef};
 use prost::Message as _;
 
 use super::health::Health;
+use super::probe_kinds::ProbeKinds;
 use crate::refusal::{Refusal, Violation};
 
 /// A checked `Hello`.
@@ -32,6 +33,8 @@ pub struct Hello {
     pub hostname: String,
     /// Whether the harness waits on the open stream for its group to appear.
     pub can_wait: bool,
+    /// Which kinds of probes it can make.
+    pub probe_kinds: ProbeKinds,
 }
 
 const PROXY_INBOUND_PORT: u16 = 4143;
@@ -116,6 +119,7 @@ pub fn check(wire: v1::Hello) -> Result<Hello, Refusal> {
             .filter(char::is_ascii_graphic)
             .take(LONGEST_HOSTNAME)
             .collect(),
+        probe_kinds: ProbeKinds::announced(&wire.capabilities),
         can_wait: wire
             .capabilities
             .iter()

@@ -359,14 +359,16 @@ impl Registry {
 
     /// What a stream is to be told, and its workload.
     pub(super) fn assignment(&self, stream: StreamId) -> Option<(&Key, v1::Assignment)> {
-        let Stage::Joined(key) = &self.sessions.get(&stream)?.stage else {
+        let session = self.sessions.get(&stream)?;
+        let Stage::Joined(key) = &session.stage else {
             return None;
         };
         let workload = self.workloads.get(key)?;
         let group = (key.0.clone(), workload.group.name.to_string());
         let group = self.manifests.groups.get(&group)?;
         let uid = &workload.there.as_ref()?.uid;
-        let made = assignment::build(&self.mesh, &self.anchors, group, workload, uid);
+        let kinds = session.hello.probe_kinds;
+        let made = assignment::build(&self.mesh, &self.anchors, group, kinds, workload, uid);
         Some((key, made))
     }
 }
