@@ -20,6 +20,8 @@ mod netns;
 mod open;
 #[path = "support/pki.rs"]
 mod pki;
+#[path = "daemon/probes.rs"]
+mod probes;
 #[path = "support/workload_api.rs"]
 mod workload_api;
 

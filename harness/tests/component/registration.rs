@@ -202,6 +202,9 @@ async fn a_vm_registers_reports_health_and_leaves() {
     })
     .await;
 
+    // Other words for the same stay on that host.
+    let words = Health::new(HealthState::Healthy, "ProbeSucceeded", "other words");
+    vm.health.send_replace(words);
     let question = 1 << 63 | 5;
     session
         .say(Says::Heartbeat(v1::Heartbeat { seq: question }))
@@ -214,6 +217,26 @@ async fn a_vm_registers_reports_health_and_leaves() {
         }
     };
     assert_eq!(session.hear(beat).await, question, "a live VM answers");
+
+    let failed = Health::new(HealthState::Unhealthy, "ProbeFailed", "probe 2 of 2: 503");
+    vm.health.send_replace(failed);
+    let next = session
+        .hear(|kind| {
+            if let Hears::Health(report) = kind {
+                Some(report)
+            } else {
+                None
+            }
+        })
+        .await;
+    assert_eq!(
+        (next.seq, next.state(), next.message.as_str()),
+        (
+            report.seq + 1,
+            v1::health_report::State::Unhealthy,
+            "probe 2 of 2: 503"
+        )
+    );
 
     vm.leave.send_replace(Some(LeaveMode::Reboot));
     let leave = session
