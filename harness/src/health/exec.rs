@@ -90,10 +90,7 @@ impl Runner {
         let said = output.last_words();
         let Ok(status) = status else {
             self.left = Some(group);
-            return Err(with(
-                format!("took more than {} s and cannot be killed", limit.as_secs()),
-                &said,
-            ));
+            return Err(with("killed, but has not ended yet".to_owned(), &said));
         };
         let status = status.map_err(failed)?;
         match end {
