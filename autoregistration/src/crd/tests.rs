@@ -1,4 +1,5 @@
-//! `crds/externalgroups.yaml` and the table in `docs/externalgroup.md` say what the types say.
+//! `crds/externalgroups.yaml`, its copy in the chart (Helm reads nothing outside of it) and the table in
+//! `docs/externalgroup.md` say what the types say.
 //! `UPDATE_GOLDEN=1 cargo test` writes them.
 
 use std::fmt::Write as _;
@@ -25,7 +26,10 @@ fn tree(path: &str) -> PathBuf {
 
 #[test]
 fn the_definition_in_the_tree_is_that_of_the_types() {
-    golden(&tree("crds/externalgroups.yaml"), &super::yaml().unwrap());
+    let text = super::yaml().unwrap();
+    golden(&tree("crds/externalgroups.yaml"), &text);
+    let in_the_chart = "../charts/linkerd-autoregistration/files/externalgroups.yaml";
+    golden(&tree(in_the_chart), &text);
 }
 
 #[test]

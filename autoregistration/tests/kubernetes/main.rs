@@ -5,6 +5,7 @@
     reason = "a test's helpers panic as the test would"
 )]
 
+mod chart;
 mod cluster;
 mod columns;
 mod events;

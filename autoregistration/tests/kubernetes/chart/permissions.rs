@@ -1,0 +1,205 @@
+//! Each call of the table is granted, and every other one is not.
+
+use std::collections::BTreeSet;
+
+use autoregistration::crd::external_workload::ExternalWorkload;
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use lab::apiserver::ApiServer;
+use serde_json::json;
+
+use super::calls::{CALLS, NEVER, Place};
+use super::{install, with_linkerd};
+
+const NAMESPACE: &str = "linkerd-expansion";
+const NAME: &str = "linkerd-autoregistration";
+const VERBS: [&str; 12] = [
+    "get",
+    "list",
+    "watch",
+    "create",
+    "update",
+    "patch",
+    "delete",
+    "deletecollection",
+    "impersonate",
+    "bind",
+    "escalate",
+    "*",
+];
+/// No namespace, ours, Linkerd's, and one of the VMs.
+const NAMESPACES: [&str; 4] = ["", NAMESPACE, "linkerd", "training"];
+/// No name, and those that rules have; and one that none has.
+const NAMES: [&str; 5] = [
+    "",
+    NAME,
+    "linkerd-config",
+    "linkerd-identity-trust-roots",
+    "another",
+];
+
+/// The program's own: what a pod of the Deployment may do.
+async fn as_the_program(server: &ApiServer) -> Client {
+    let mut file = Kubeconfig::read_from(server.kubeconfig()).unwrap();
+    let auth = file.auth_infos[0].auth_info.as_mut().unwrap();
+    auth.impersonate = Some(format!("system:serviceaccount:{NAMESPACE}:{NAME}"));
+    auth.impersonate_groups = Some(vec![
+        "system:authenticated".to_owned(),
+        "system:serviceaccounts".to_owned(),
+        format!("system:serviceaccounts:{NAMESPACE}"),
+    ]);
+    let options = KubeConfigOptions::default();
+    let config = Config::from_custom_kubeconfig(file, &options);
+    let client = Client::try_from(config.await.unwrap()).unwrap();
+    let reviews = Api::<SelfSubjectReview>::all(client.clone());
+    let answer = reviews
+        .create(&PostParams::default(), &SelfSubjectReview::default())
+        .await
+        .unwrap();
+    let user = answer.status.unwrap().user_info.unwrap().username.unwrap();
+    assert!(user.ends_with(NAME), "impersonation works: {user}");
+    client
+}
+
+fn is_called(resource: &str, namespace: &str, name: &str, verb: &str) -> bool {
+    CALLS.iter().any(|calls| {
+        let there = match calls.place {
+            Place::Cluster => true,
+            Place::Own => namespace == NAMESPACE,
+            Place::Linkerd => namespace == "linkerd",
+        };
+        there
+            && calls.resource == resource
+            && (calls.names.is_empty() || calls.names.contains(&name))
+            && calls.verbs.contains(&verb)
+    })
+}
+
+async fn is_granted(
+    client: &Client,
+    resource: &str,
+    namespace: &str,
+    name: &str,
+    verb: &str,
+) -> bool {
+    let some = |text: &str| Some(text.to_owned());
+    let mut parts = resource.split('/');
+    let review = SelfSubjectAccessReview {
+        spec: SelfSubjectAccessReviewSpec {
+            resource_attributes: Some(ResourceAttributes {
+                group: parts.next().and_then(some),
+                resource: parts.next().and_then(some),
+                subresource: parts.next().and_then(some),
+                namespace: some(namespace),
+                name: some(name),
+                verb: some(verb),
+                ..ResourceAttributes::default()
+            }),
+            ..SelfSubjectAccessReviewSpec::default()
+        },
+        ..SelfSubjectAccessReview::default()
+    };
+    let reviews = Api::<SelfSubjectAccessReview>::all(client.clone());
+    let answer = reviews.create(&PostParams::default(), &review).await;
+    answer.unwrap().status.unwrap().allowed
+}
+
+#[tokio::test]
+async fn what_the_program_calls_is_granted_and_nothing_else() {
+    let (server, cluster) = with_linkerd().await;
+    install(&cluster).await;
+    let client = as_the_program(&server).await;
+    let called = CALLS.iter().map(|calls| calls.resource);
+    let resources: BTreeSet<&str> = called.chain(NEVER.iter().copied()).collect();
+    let mut wrong = Vec::new();
+    for resource in resources {
+        for namespace in NAMESPACES {
+            for name in NAMES {
+                for verb in VERBS {
+                    let wanted = is_called(resource, namespace, name, verb);
+                    let granted = is_granted(&client, resource, namespace, name, verb).await;
+                    if wanted != granted {
+                        let what = if granted { "is granted" } else { "is missing" };
+                        wrong.push(format!(
+                            "{verb} {resource} {name:?} in {namespace:?} {what}"
+                        ));
+                    }
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Reviews answer about words; these are the calls themselves.
+#[tokio::test]
+async fn the_calls_that_rules_could_get_wrong_work_as_they_are_made() {
+    let (server, cluster) = with_linkerd().await;
+    let definition = include_str!("../externalworkloads.yaml");
+    cluster
+        .install(&serde_norway::from_str(definition).unwrap())
+        .await;
+    cluster.namespace("training").await;
+    install(&cluster).await;
+    let client = as_the_program(&server).await;
+    let apply = PatchParams::apply("test").force();
+
+    let leases = Api::<Lease>::namespaced(client.clone(), NAMESPACE);
+    let lease = json!({ "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": { "name": NAME } });
+    leases
+        .patch(NAME, &apply, &Patch::Apply(&lease))
+        .await
+        .unwrap();
+    let mut held = leases.get(NAME).await.unwrap();
+    held.spec.get_or_insert_default().holder_identity = Some("a".to_owned());
+    leases
+        .replace(NAME, &PostParams::default(), &held)
+        .await
+        .unwrap();
+    refused(leases.get("another").await);
+
+    let workloads = Api::<ExternalWorkload>::namespaced(client.clone(), "training");
+    let workload = json!({
+        "apiVersion": "workload.linkerd.io/v1beta1", "kind": "ExternalWorkload", "metadata": { "name": "a" },
+        "spec": { "meshTLS": { "identity": "spiffe://a/b", "serverName": "a.b" }, "workloadIPs": [{ "ip": "10.0.0.1" }] },
+    });
+    workloads
+        .patch("a", &apply, &Patch::Apply(&workload))
+        .await
+        .unwrap();
+    let ready = json!({
+        "apiVersion": "workload.linkerd.io/v1beta1", "kind": "ExternalWorkload", "metadata": { "name": "a" },
+        "status": { "conditions": [{ "type": "Ready", "status": "True" }] },
+    });
+    workloads
+        .patch_status("a", &apply, &Patch::Apply(&ready))
+        .await
+        .unwrap();
+    workloads
+        .delete("a", &DeleteParams::default())
+        .await
+        .unwrap();
+
+    let settings = Api::<ConfigMap>::namespaced(client.clone(), "linkerd");
+    let one = ListParams::default().fields("metadata.name=linkerd-config");
+    settings.list(&one).await.unwrap();
+    refused(settings.list(&ListParams::default()).await);
+    let others = Api::<ConfigMap>::namespaced(client.clone(), NAMESPACE);
+    refused(others.list(&one).await);
+    let secrets = Api::<Secret>::namespaced(client, NAMESPACE);
+    refused(secrets.list(&ListParams::default()).await);
+}
+
+fn refused<T: std::fmt::Debug>(result: Result<T, kube::Error>) {
+    match result {
+        Err(kube::Error::Api(status)) if status.code == 403 => {}
+        other => panic!("{other:?}"),
+    }
+}
