@@ -46,7 +46,7 @@ pub(super) const CALLS: &[Calls] = &[
         &["patch"],
     ),
     // Has Linkerd taken a workload out, before its address changes?
-    calls("discovery.k8s.io/endpointslices", Cluster, &["get", "list"]),
+    calls("discovery.k8s.io/endpointslices", Cluster, &["list"]),
     // Their annotations config.linkerd.io/….
     calls("/namespaces", Cluster, &["get", "list", "watch"]),
     calls("events.k8s.io/events", Cluster, &["create", "patch"]),
@@ -56,7 +56,7 @@ pub(super) const CALLS: &[Calls] = &[
         "coordination.k8s.io/leases",
         Own,
         &["linkerd-autoregistration"],
-        &["get", "patch", "update"],
+        &["get", "update"],
     ),
     // Who the other replicas are.
     calls("discovery.k8s.io/endpointslices", Own, &["list", "watch"]),

@@ -152,17 +152,13 @@ async fn the_calls_that_rules_could_get_wrong_work_as_they_are_made() {
     let apply = PatchParams::apply("test").force();
 
     let leases = Api::<Lease>::namespaced(client.clone(), NAMESPACE);
-    let lease = json!({ "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": { "name": NAME } });
-    leases
-        .patch(NAME, &apply, &Patch::Apply(&lease))
-        .await
-        .unwrap();
+    let mut lease = Lease::default();
+    lease.metadata.name = Some(NAME.to_owned());
+    let params = PostParams::default();
+    leases.create(&params, &lease).await.unwrap();
     let mut held = leases.get(NAME).await.unwrap();
     held.spec.get_or_insert_default().holder_identity = Some("a".to_owned());
-    leases
-        .replace(NAME, &PostParams::default(), &held)
-        .await
-        .unwrap();
+    leases.replace(NAME, &params, &held).await.unwrap();
     refused(leases.get("another").await);
 
     let workloads = Api::<ExternalWorkload>::namespaced(client.clone(), "training");
