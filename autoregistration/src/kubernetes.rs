@@ -1,13 +1,13 @@
 //! The cluster as a store: `ExternalGroup`s come from its API server, `ExternalWorkload`s are kept there.
 
+mod calls;
+pub mod drained;
 pub mod events;
 pub mod groups;
 mod known;
 pub mod leader;
-pub mod peers;
-mod calls;
-pub mod drained;
 pub mod metrics;
+pub mod peers;
 pub mod queue;
 pub mod step;
 pub mod store;

@@ -1,16 +1,17 @@
-//! Registers VMs in a Linkerd mesh. Standalone, it is a small Linkerd control plane in one process.
+//! Registers VMs in a Linkerd mesh. In a cluster ([`cluster`]) it keeps `ExternalWorkload`s for Linkerd's controllers; without
+//! one ([`standalone`]) it is a small Linkerd control plane in one process. Both are the same registry between two ends:
 //!
 //! ```text
-//! manifests (watch) ──┐
-//!                     ├──▶ registry ──▶ view (watch) ──▶ mesh: Linkerd's destination and policy APIs
-//! registration (gRPC)─┘        └──────▶ objects (watch) ──▶ admin
-//! tls files (watch) ──▶ acceptors of registration and mesh
+//! groups (watch) ──────┐             ┌──▶ store: wishes out, news in (an API server, or memory)
+//! settings (watch) ────┼─▶ registry ─┤
+//! registration (gRPC) ─┘             └──▶ standalone, view (watch) ──▶ mesh: Linkerd's destination and policy APIs
 //! ```
 
 pub mod admin;
 pub mod args;
-pub mod breaker;
 pub mod audit;
+pub mod breaker;
+pub mod cluster;
 pub mod cluster_ip;
 pub mod crd;
 pub mod identity;
@@ -20,8 +21,9 @@ pub mod logging;
 pub mod manifests;
 pub mod mesh;
 pub mod metrics;
-pub mod peer;
 mod patience;
+pub mod peer;
+pub mod process;
 pub mod refusal;
 pub mod registration;
 pub mod registry;

@@ -4,9 +4,11 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use autoregistration::args::{Args, Command, CommandLine};
+use autoregistration::cluster::Cluster;
+use autoregistration::process::Error;
 use autoregistration::standalone::Standalone;
 use autoregistration::{crd, logging, report};
-use clap::{CommandFactory as _, Parser as _};
+use clap::Parser as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 
@@ -20,19 +22,10 @@ fn main() -> ExitCode {
         Ok(line) => line,
         Err(error) => return refuse(&error),
     };
-    let args = match line {
-        CommandLine {
-            command: Some(Command::Crds),
-            ..
-        } => return print_definitions(),
-        CommandLine {
-            args: Some(args), ..
-        } => args,
-        CommandLine { args: None, .. } => {
-            let kind = clap::error::ErrorKind::MissingRequiredArgument;
-            return refuse(&CommandLine::command().error(kind, "nothing is said of how to run"));
-        }
-    };
+    if let Some(Command::Crds) = line.command {
+        return print_definitions();
+    }
+    let args = line.args;
     let filter = std::env::var(logging::VARIABLE).ok();
     let journal = std::env::var_os("JOURNAL_STREAM").is_some();
     if let Err(error) = logging::start(args.log_format, filter, journal) {
@@ -73,8 +66,14 @@ async fn serve(args: Args) -> ExitCode {
         (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
         (Err(error), _) | (_, Err(error)) => return fail(&error, OS_REFUSED),
     };
-    let mut standalone = match Standalone::start(args).await {
-        Ok(standalone) => standalone,
+    let started = tokio::select! {
+        started = Running::start(args) => started,
+        // Perhaps it waits for the API server.
+        _ = terminate.recv() => return ExitCode::SUCCESS,
+        _ = interrupt.recv() => return ExitCode::SUCCESS,
+    };
+    let mut running = match started {
+        Ok(running) => running,
         Err(error) => {
             let code = if error.is_configuration() {
                 CONFIGURATION
@@ -85,14 +84,45 @@ async fn serve(args: Args) -> ExitCode {
         }
     };
     let signal = tokio::select! {
-        error = standalone.failed() => return fail(&error, 1),
+        error = running.failed() => return fail(&error, 1),
         _ = terminate.recv() => "SIGTERM",
         _ = interrupt.recv() => "SIGINT",
     };
     info!(signal, "shutting down");
-    standalone.stop().await;
+    running.stop().await;
     info!("shutdown complete");
     ExitCode::SUCCESS
+}
+
+/// One of the two ways of running.
+enum Running {
+    Standalone(Box<Standalone>),
+    Cluster(Box<Cluster>),
+}
+
+impl Running {
+    async fn start(mut args: Args) -> Result<Self, Error> {
+        Ok(match args.standalone.take() {
+            Some(directory) => {
+                Self::Standalone(Box::new(Standalone::start(directory, args).await?))
+            }
+            None => Self::Cluster(Box::new(Cluster::start(args).await?)),
+        })
+    }
+
+    async fn failed(&mut self) -> Error {
+        match self {
+            Self::Standalone(standalone) => standalone.failed().await,
+            Self::Cluster(cluster) => cluster.failed().await,
+        }
+    }
+
+    async fn stop(self) {
+        match self {
+            Self::Standalone(standalone) => standalone.stop().await,
+            Self::Cluster(cluster) => cluster.stop().await,
+        }
+    }
 }
 
 /// Says why on standard error, whatever the log's filter is.

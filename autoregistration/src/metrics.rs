@@ -17,7 +17,7 @@ pub struct Metrics {
     registry: Arc<Registry>,
     hellos: Family<Outcome, Counter>,
     sessions: Family<Stage, Gauge>,
-    members: Family<Ready, Gauge>,
+    workloads: Family<State, Gauge>,
     restored: Gauge,
     refused_connections: Family<Listener, Counter>,
     rate_limited: Family<Limited, Counter>,
@@ -27,6 +27,9 @@ pub struct Metrics {
     peer_queries: Family<Outcome, Counter>,
     mass_loss_active: Gauge,
     events: Family<Outcome, Counter>,
+    session_ends: Family<End, Counter>,
+    goaways: Family<End, Counter>,
+    sweeps: Family<Outcome, Counter>,
     kubernetes: kubernetes::metrics::Metrics,
 }
 
@@ -36,13 +39,18 @@ struct Outcome {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct End {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Stage {
     stage: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Ready {
-    ready: &'static str,
+struct State {
+    state: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -66,7 +74,7 @@ impl Default for Metrics {
     fn default() -> Self {
         let hellos = Family::default();
         let sessions = Family::default();
-        let members = Family::default();
+        let workloads = Family::default();
         let restored = Gauge::default();
         let refused_connections = Family::default();
         let rate_limited = Family::default();
@@ -88,9 +96,9 @@ impl Default for Metrics {
             Family::clone(&sessions),
         );
         registry.register(
-            "members",
-            "Registered workloads by readiness",
-            Family::clone(&members),
+            "workloads",
+            "Registered workloads by readiness: ready, unready, unknown",
+            Family::clone(&workloads),
         );
         registry.register(
             "restored",
@@ -138,13 +146,31 @@ impl Default for Metrics {
             "Kubernetes events by how they ended: published, limited, dropped, failed",
             Family::clone(&events),
         );
+        let session_ends = Family::default();
+        let goaways = Family::default();
+        let sweeps = Family::default();
+        registry.register(
+            "session_end",
+            "Sessions that we have ended by reason",
+            Family::clone(&session_ends),
+        );
+        registry.register(
+            "goaways",
+            "VMs that were asked for another session by reason",
+            Family::clone(&goaways),
+        );
+        registry.register(
+            "sweeps",
+            "Looks for lost VMs by how they ended: COMPLETE, INCOMPLETE, SUSPENDED",
+            Family::clone(&sweeps),
+        );
         let kubernetes = kubernetes::metrics::Metrics::default();
         kubernetes.register(&mut registry);
         Self {
             registry: Arc::new(registry),
             hellos,
             sessions,
-            members,
+            workloads,
             restored,
             refused_connections,
             rate_limited,
@@ -154,6 +180,9 @@ impl Default for Metrics {
             peer_queries,
             mass_loss_active,
             events,
+            session_ends,
+            goaways,
+            sweeps,
             kubernetes,
         }
     }
@@ -186,6 +215,21 @@ impl Metrics {
         open
     }
 
+    /// Counts a session that we have ended.
+    pub fn session_end(&self, reason: &'static str) {
+        self.session_ends.get_or_create(&End { reason }).inc();
+    }
+
+    /// Counts a VM that was asked for another session.
+    pub fn goaway(&self, reason: &'static str) {
+        self.goaways.get_or_create(&End { reason }).inc();
+    }
+
+    /// Counts a look for lost VMs.
+    pub fn sweep(&self, outcome: &'static str) {
+        self.sweeps.get_or_create(&Outcome { outcome }).inc();
+    }
+
     /// Whether this replica leads.
     pub fn leader(&self, leads: bool) {
         self.leader.set(i64::from(leads));
@@ -194,11 +238,6 @@ impl Metrics {
     /// Counts a question to another replica.
     pub fn peer_query(&self, outcome: &'static str) {
         self.peer_queries.get_or_create(&Outcome { outcome }).inc();
-    }
-
-    /// Whether nobody is called unreachable because too many are.
-    pub fn mass_loss(&self, active: bool) {
-        self.mass_loss_active.set(i64::from(active));
     }
 
     /// Counts a Kubernetes event.
@@ -217,15 +256,16 @@ impl Metrics {
         let session = |stage| self.sessions.get_or_create(&Stage { stage }).clone();
         session("joined").set(count(totals.sessions_joined));
         session("waiting").set(count(totals.sessions_waiting));
-        for (ready, number) in ["true", "false", "unknown"]
+        for (state, number) in ["ready", "unready", "unknown"]
             .into_iter()
             .zip(totals.workloads)
         {
-            self.members
-                .get_or_create(&Ready { ready })
+            self.workloads
+                .get_or_create(&State { state })
                 .set(count(number));
         }
         self.restored.set(i64::from(totals.restored));
+        self.mass_loss_active.set(i64::from(totals.mass_loss));
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
         Ok(text)

@@ -19,6 +19,7 @@ mod census;
 mod claims;
 mod groups;
 mod news;
+mod notices;
 mod obstacles;
 mod probe_kinds;
 mod session;
@@ -33,18 +34,23 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::Ipv4Net;
 use linkerd_harness_api::v1::{self, controller_message::Kind, harness_message};
 
+use crate::breaker::Breaker;
 use crate::cluster_ip::ClusterIpsOf;
 use crate::identity::SpiffeId;
+use crate::linkerd::Settings;
 use crate::manifests::Manifests;
 use crate::refusal::{Reason, Refusal};
+use crate::shutdown;
 use crate::store::{Key, News, Wish};
 pub use admission::Verdict;
 pub use census::Census;
 pub use claims::{Claim, Claimed};
 use hello::Hello;
+use name::Fingerprint;
+pub use notices::Notice;
 use session::{Session, Stage};
 use workloads::Workloads;
 
@@ -52,14 +58,8 @@ use workloads::Workloads;
 pub const HEARTBEAT: Duration = Duration::from_secs(30);
 /// After so many without a word a stream is dead.
 const MISSED_HEARTBEATS: u32 = 3;
-/// How long a VM whose stream was lost is believed to be well.
-pub const DISCONNECT_GRACE: Duration = Duration::from_secs(45);
-/// How long a VM that is away is waited for before its workload is removed.
-pub const WORKLOAD_TTL: Duration = Duration::from_secs(15 * 60);
 /// How long an old stream has to show that its VM lives when another claims to be it.
 pub const CHALLENGE: Duration = Duration::from_secs(5);
-/// First retries of a lost stream spread over this; small, because a standalone mesh is.
-pub const RECONNECT_WINDOW: Duration = Duration::from_secs(2);
 /// Heartbeats with this bit are questions of ours, which a harness answers with the same number; without it they are
 /// the harness's, which we answer. So that no answer is taken for a question.
 pub const OUR_QUESTION: u64 = 1 << 63;
@@ -69,29 +69,34 @@ const STALE_REPORTS: u32 = 3;
 /// A stream of a harness, numbered by the shell.
 pub type StreamId = u64;
 
-/// Settings of the mesh.
+/// How we go about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mesh {
-    /// `cluster.local`
-    pub cluster_domain: String,
-    /// Domain of Linkerd's own identities and of server names.
-    pub identity_trust_domain: String,
-    /// Linkerd's namespace.
-    pub linkerd_namespace: String,
-    /// Networks of VMs and Services.
-    pub cluster_networks: Vec<IpNet>,
-    /// Policy of a port for which nothing else is said.
-    pub default_inbound_policy: String,
+pub struct Rules {
     /// Where cluster IPs are computed in.
     pub service_network: Ipv4Net,
     /// How long after a start nobody is called unknown.
     pub restore_window: Duration,
+    /// How long a VM whose stream was lost is believed to be well.
+    pub disconnect_grace: Duration,
+    /// How long a VM that is away is waited for before its workload is removed.
+    pub workload_ttl: Duration,
+    /// Over which time VMs that have lost their stream come back.
+    pub reconnect: Reconnect,
     /// Which addresses of a VM others are told of.
     pub families: Families,
     /// Who may join a group that does not say.
     pub default_access: DefaultAccess,
     /// Who we are, for people.
     pub controller: String,
+}
+
+/// Over which time VMs that have lost their stream come back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reconnect {
+    /// This.
+    Within(Duration),
+    /// As long as one other replica takes for all of them, but well within the grace.
+    ByFleet,
 }
 
 /// Which addresses of a VM others are told of.
@@ -139,8 +144,8 @@ pub enum Event {
     },
     /// The manifests are these.
     Manifests(Arc<Manifests>),
-    /// The trust anchors are these.
-    Anchors(Arc<str>),
+    /// The settings of the mesh are these.
+    Settings(Arc<Settings>),
     /// The store tells something.
     News(News),
     /// What the other replicas say of a claim that was an effect.
@@ -163,6 +168,11 @@ pub enum Event {
     Census(Census),
     /// It is time to look at what is due.
     Tick,
+    /// We will go down: harnesses are asked to go elsewhere within this time.
+    Depart {
+        /// They go one after the other.
+        within: Duration,
+    },
     /// We are going down.
     Shutdown,
 }
@@ -182,6 +192,14 @@ pub enum Effect {
     Claim(StreamId, Claim),
     /// Answer another replica.
     Answer(AskId, Claimed),
+    /// Tell people of something.
+    Notice(Box<Notice>),
+    /// Count a harness that was asked to open another session.
+    SentAway(&'static str),
+    /// Count how a session ended.
+    Ended(&'static str),
+    /// Count how a look for the lost ended.
+    Swept(&'static str),
 }
 
 /// A question of another replica, numbered by the shell.
@@ -199,16 +217,19 @@ pub enum Replicas {
 /// Everything that is registered.
 #[derive(Debug)]
 pub struct Registry {
-    mesh: Mesh,
+    rules: Rules,
     replicas: Replicas,
     leading: bool,
     manifests: Arc<Manifests>,
-    anchors: Arc<str>,
+    settings: Arc<Settings>,
     cluster_ips: ClusterIpsOf,
     workloads: Workloads,
     sessions: BTreeMap<StreamId, Session>,
     /// Streams whose place others ask for.
     challenged: BTreeSet<StreamId>,
+    /// Streams whose VM the other replicas are asked for.
+    claiming: BTreeMap<Fingerprint, StreamId>,
+    breaker: Breaker,
     /// Questions of other replicas that wait for the answer of a stream of ours.
     asked: BTreeMap<AskId, claims::Asked>,
     /// Workloads that have not yet been told of the newest manifests and anchors.
@@ -223,18 +244,9 @@ pub struct Registry {
     effects: Vec<Effect>,
 }
 
-// === impl Mesh ===
+// === impl Rules ===
 
-impl Mesh {
-    /// Identity of a control-plane service, as the proxies know it.
-    pub fn control_identity(&self, account: &str) -> String {
-        format!(
-            "{account}.{namespace}.serviceaccount.identity.{namespace}.{domain}",
-            namespace = self.linkerd_namespace,
-            domain = self.identity_trust_domain
-        )
-    }
-
+impl Rules {
     /// Those of a VM's addresses that others are told of.
     pub fn advertised(&self, ips: &[IpAddr]) -> Vec<IpAddr> {
         let first = || ips.iter().find(|ip| ip.is_ipv4()).or_else(|| ips.first());
@@ -250,25 +262,27 @@ impl Mesh {
 impl Registry {
     /// Begins empty. Nobody is called unknown before the restore window has passed.
     pub fn new(
-        mesh: Mesh,
+        rules: Rules,
         replicas: Replicas,
         manifests: Arc<Manifests>,
-        anchors: Arc<str>,
+        settings: Arc<Settings>,
     ) -> Self {
         let cluster_ips =
-            crate::cluster_ip::assign(&manifests.services, mesh.service_network, &BTreeMap::new());
+            crate::cluster_ip::assign(&manifests.services, rules.service_network, &BTreeMap::new());
         Self {
-            restored: mesh.restore_window.is_zero(),
-            due: Some(mesh.restore_window),
-            mesh,
+            restored: rules.restore_window.is_zero(),
+            due: Some(rules.restore_window),
+            rules,
             replicas,
             leading: replicas == Replicas::One,
             manifests,
-            anchors,
+            settings,
             cluster_ips,
             workloads: Workloads::default(),
             sessions: BTreeMap::new(),
             challenged: BTreeSet::new(),
+            claiming: BTreeMap::new(),
+            breaker: Breaker::default(),
             asked: BTreeMap::new(),
             rollout: VecDeque::new(),
             batch_at: Duration::ZERO,
@@ -291,8 +305,8 @@ impl Registry {
             Event::Heard { stream, message } => self.hear(stream, message.map(|message| *message)),
             Event::Closed { stream } => self.close(stream),
             Event::Manifests(manifests) => self.set_manifests(manifests),
-            Event::Anchors(anchors) => {
-                self.anchors = anchors;
+            Event::Settings(settings) => {
+                self.settings = settings;
                 self.roll_out_to_all();
             }
             Event::News(news) => self.take_news(news),
@@ -301,6 +315,7 @@ impl Registry {
             Event::Leading(leading) => self.set_leading(leading),
             Event::Census(census) => self.take_census(&census),
             Event::Tick => {}
+            Event::Depart { within } => self.depart(within),
             Event::Shutdown => self.shut_down(),
         }
         std::mem::take(&mut self.effects)
@@ -328,6 +343,9 @@ impl Registry {
     /// Ends a stream and forgets its session; the workload stays, without a stream.
     fn end(&mut self, stream: StreamId, refusal: Option<Refusal>) {
         if self.sessions.contains_key(&stream) {
+            let reason = refusal.as_ref().map(Refusal::reason);
+            self.effects
+                .push(Effect::Ended(reason.map_or("LEFT", Reason::as_str)));
             self.effects.push(Effect::End(stream, refusal));
             self.close(stream);
         }
@@ -357,23 +375,42 @@ impl Registry {
         }
     }
 
-    fn shut_down(&mut self) {
+    /// Over which time VMs that have lost their stream come back.
+    fn reconnect_window(&self) -> Duration {
+        match self.rules.reconnect {
+            Reconnect::Within(window) => window,
+            Reconnect::ByFleet => shutdown::reconnect_window(self.workloads.len(), 1)
+                .min(self.rules.disconnect_grace / 2),
+        }
+    }
+
+    /// Each harness chooses its moment within the time, and its workload stays as it is meanwhile.
+    fn depart(&mut self, within: Duration) {
         for stream in self.sessions.keys().copied().collect::<Vec<_>>() {
+            self.effects
+                .push(Effect::SentAway(Reason::Draining.as_str()));
             self.send(
                 stream,
                 Kind::GoAway(v1::GoAway {
                     reason: Reason::Draining.as_str().to_owned(),
                     reconnect: true,
-                    within: prost_types::Duration::try_from(RECONNECT_WINDOW).ok(),
+                    within: prost_types::Duration::try_from(within).ok(),
                 }),
             );
-            let refusal = Refusal::new(
-                Reason::Draining,
-                format!("{} is going down", self.mesh.controller),
-            )
-            .retry_after(RECONNECT_WINDOW);
-            self.effects.push(Effect::End(stream, Some(refusal)));
         }
+    }
+
+    fn shut_down(&mut self) {
+        let window = self.reconnect_window();
+        self.depart(window);
+        let refusal = Refusal::new(
+            Reason::Draining,
+            format!("{} is going down", self.rules.controller),
+        )
+        .retry_after(window);
+        let streams = self.sessions.keys();
+        let ends = streams.map(|stream| Effect::End(*stream, Some(refusal.clone())));
+        self.effects.extend(ends);
         // Not `end`: that VMs lose their streams by our doing says nothing about the VMs.
         self.sessions.clear();
     }

@@ -1,38 +1,37 @@
 //! The whole process: what is loaded and bound, in which order, and how it ends.
 
-use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
-use tonic::transport::Server;
 use tracing::info;
 
 use crate::admin::Admin;
 use crate::args::Args;
+use crate::linkerd::{Flags, Settings};
 use crate::manifests::watch as manifests;
 use crate::metrics::Metrics;
+pub use crate::process::Error;
+use crate::process::{Parts, bind, server};
 use crate::registration::Registration;
 use crate::registry::task::{Command, Inputs, Link, Task};
-use crate::registry::{DefaultAccess, Families, Mesh};
+use crate::registry::{Families, Reconnect, Rules};
 use crate::store::memory::Memory;
 use crate::tls::Material;
 use crate::tls::acceptor::{Acceptor, Choose};
 use crate::tls::files as tls;
 use crate::view::View;
 
-/// How long connections have to end after a shutdown was asked for. Linkerd's streams never end by themselves.
-const STOP_GRACE: Duration = Duration::from_secs(2);
-/// A VM that vanished is noticed after the sum of these.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A harness has a connection of its own and needs one stream, two while it changes, and now and then a `Check`.
 const REGISTRATION_STREAMS: u32 = 16;
 /// A proxy has one for each of its destinations; one too many would hang without a word.
 const MESH_STREAMS: u32 = 1 << 20;
+/// First retries of a lost stream spread over this; small, because a mesh without a cluster is.
+const RECONNECT_WINDOW: Duration = Duration::from_secs(2);
+/// Where the state is shown.
+const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9990);
 /// Requests that wait for the registry.
 const COMMANDS: usize = 1024;
 
@@ -44,10 +43,8 @@ pub struct Standalone {
     /// The mesh.
     pub view: watch::Receiver<Arc<View>>,
     commands: mpsc::Sender<Command>,
-    stop: watch::Sender<bool>,
     ready: watch::Sender<bool>,
-    servers: JoinSet<(&'static str, Result<(), tonic::transport::Error>)>,
-    followers: JoinSet<&'static str>,
+    parts: Parts,
 }
 
 /// Where it listens, with the ports that were given for port 0.
@@ -63,68 +60,24 @@ pub struct Addresses {
     pub admin: SocketAddr,
 }
 
-/// The control plane cannot start, or cannot go on.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
-    /// The manifests at the start.
-    #[error(transparent)]
-    Manifests(#[from] manifests::Error),
-    /// Certificate, key or trust anchors at the start.
-    #[error("cannot serve TLS")]
-    Tls(#[from] tls::Error),
-    /// A port.
-    #[error("cannot listen on {addr} ({flag})")]
-    Listen {
-        /// Where.
-        addr: SocketAddr,
-        /// The flag that says so.
-        flag: &'static str,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// A part that should run for ever has ended.
-    #[error("{part} ended")]
-    Ended {
-        /// Which.
-        part: &'static str,
-        /// Why, where that is known.
-        source: Option<tonic::transport::Error>,
-    },
-    /// A part has panicked.
-    #[error("a part of the process failed")]
-    Failed(#[source] tokio::task::JoinError),
-}
-
-// === impl Error ===
-
-impl Error {
-    /// Whether what was configured is wrong, so that a restart would change nothing.
-    pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::Manifests(_) | Self::Tls(_))
-    }
-}
-
 // === impl Standalone ===
 
 impl Standalone {
     /// Loads, binds, serves. Nothing is served unless everything could be loaded and bound.
-    pub async fn start(args: Args) -> Result<Self, Error> {
-        let mesh = mesh(&args);
-        let identities = ["linkerd-autoregistration", "linkerd-destination"]
-            .map(|name| mesh.control_identity(name));
-        let (manifests, manifests_receiver) = manifests::Watch::load(args.standalone).await?;
+    pub async fn start(directory: PathBuf, args: Args) -> Result<Self, Error> {
+        let (rules, flags) = (rules(&args), flags(&args));
+        let (manifests, manifests_receiver) = manifests::Watch::load(directory).await?;
         let (files, (material, anchors)) = tls::Files::load(tls::Paths {
-            anchors: args.trust_anchors,
-            certificate: args.tls_cert,
-            key: args.tls_key,
-            identities: identities.to_vec(),
+            anchors: args.tls.trust_anchors.unwrap_or_default(),
+            certificate: args.tls.tls_cert.unwrap_or_default(),
+            key: args.tls.tls_key.unwrap_or_default(),
+            identities: identities(&flags),
         })
         .await?;
         let registration = bind(args.registration_listen, "--registration-listen").await?;
-        let destination = bind(args.destination_listen, "--destination-listen").await?;
-        let policy = bind(args.policy_listen, "--policy-listen").await?;
-        let admin = bind(args.admin_listen, "--admin-listen").await?;
+        let destination = bind(args.mesh.destination_listen, "--destination-listen").await?;
+        let policy = bind(args.mesh.policy_listen, "--policy-listen").await?;
+        let admin = bind(args.admin_listen.unwrap_or(ADMIN), "--admin-listen").await?;
         let addresses = Addresses {
             registration: registration.1,
             destination: destination.1,
@@ -134,18 +87,20 @@ impl Standalone {
 
         let metrics = Metrics::default();
         let (commands, commands_receiver) = mpsc::channel(COMMANDS);
+        let first = Arc::clone(&anchors.borrow());
+        let settings = Settings::from_flags(flags.clone(), first);
+        let (settings, settings_receiver) = watch::channel(Arc::new(settings));
         let (task, view) = Task::new(
-            mesh,
+            rules,
             Inputs {
                 commands: commands_receiver,
                 manifests: manifests_receiver,
-                anchors,
+                settings: settings_receiver,
                 store: Link::Memory(Memory::default()),
                 others: None,
                 metrics: metrics.clone(),
             },
         );
-        let (stop, stopping) = watch::channel(false);
         let (ready, ready_receiver) = watch::channel(true);
         let accept = |name, listener, choose: Choose| {
             let acceptor = Acceptor {
@@ -157,41 +112,32 @@ impl Standalone {
             };
             acceptor.connections()
         };
-        let server = |streams| {
-            Server::builder()
-                .max_concurrent_streams(streams)
-                .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-                .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        };
         let service = Registration::new(
             args.trust_domain.without_dot(),
             commands.clone(),
             metrics.clone(),
         );
 
-        let mut servers = JoinSet::new();
+        let mut parts = Parts::new();
         let serving = server(REGISTRATION_STREAMS)
             .add_service(service.into_server())
             .serve_with_incoming_shutdown(
                 accept("registration", registration.0, registration_config),
-                stopped(stopping.clone()),
+                parts.stopped(),
             );
-        servers.spawn(async { ("registration", serving.await) });
+        parts.serve("registration", serving);
         let serving = server(MESH_STREAMS)
             .add_service(crate::mesh::destination(view.clone(), metrics.clone()))
             .serve_with_incoming_shutdown(
                 accept("destination", destination.0, mesh_config),
-                stopped(stopping.clone()),
+                parts.stopped(),
             );
-        servers.spawn(async { ("destination", serving.await) });
+        parts.serve("destination", serving);
         let serving = server(MESH_STREAMS)
             .add_service(crate::mesh::outbound(view.clone(), metrics.clone()))
             .add_service(crate::mesh::inbound(view.clone(), metrics.clone()))
-            .serve_with_incoming_shutdown(
-                accept("policy", policy.0, mesh_config),
-                stopped(stopping),
-            );
-        servers.spawn(async { ("policy", serving.await) });
+            .serve_with_incoming_shutdown(accept("policy", policy.0, mesh_config), parts.stopped());
+        parts.serve("policy", serving);
 
         let admin_service = Admin {
             registry: commands.clone(),
@@ -199,11 +145,14 @@ impl Standalone {
             metrics,
             started: time::OffsetDateTime::now_utc(),
         };
-        let mut followers = JoinSet::new();
-        followers.spawn(named("the registry", task.run()));
-        followers.spawn(named("the watch of the manifests", manifests.run()));
-        followers.spawn(named("the watch of the certificate", files.run()));
-        followers.spawn(named("the admin port", admin_service.run(admin.0)));
+        parts.follow("the registry", task.run());
+        parts.follow("the watch of the manifests", manifests.run());
+        parts.follow("the watch of the certificate", files.run());
+        parts.follow(
+            "the watch of the trust anchors",
+            follow_anchors(flags, anchors, settings),
+        );
+        parts.follow("the admin port", admin_service.run(admin.0));
         info!(
             registration = %addresses.registration,
             destination = %addresses.destination,
@@ -215,73 +164,66 @@ impl Standalone {
             addresses,
             view,
             commands,
-            stop,
             ready,
-            servers,
-            followers,
+            parts,
         })
     }
 
     /// Runs until a part of it ends, which none should.
     pub async fn failed(&mut self) -> Error {
-        let (part, source) = tokio::select! {
-            Some(ended) = self.servers.join_next() => match ended {
-                Ok((part, result)) => (part, result.err()),
-                Err(error) => return Error::Failed(error),
-            },
-            Some(ended) = self.followers.join_next() => match ended {
-                Ok(part) => (part, None),
-                Err(error) => return Error::Failed(error),
-            },
-            else => ("everything", None),
-        };
-        Error::Ended { part, source }
+        self.parts.failed().await
     }
 
     /// Tells the harnesses to come again, closes the connections, ends.
-    pub async fn stop(mut self) {
+    pub async fn stop(self) {
         self.ready.send_replace(false);
         // The registry may have ended, then there is nobody to tell.
         drop(self.commands.send(Command::Shutdown).await);
-        self.stop.send_replace(true);
-        let ended = async { while self.servers.join_next().await.is_some() {} };
-        // What has not ended by then is closed with the process.
-        drop(tokio::time::timeout(STOP_GRACE, ended).await);
-        self.servers.shutdown().await;
-        self.followers.shutdown().await;
+        self.parts.end().await;
     }
 }
 
-fn mesh(args: &Args) -> Mesh {
-    Mesh {
-        cluster_domain: args.cluster_domain.without_dot().to_owned(),
-        identity_trust_domain: args.identity_trust_domain.without_dot().to_owned(),
+/// What the mesh is told by its flags, around the newest trust anchors.
+async fn follow_anchors(
+    flags: Flags,
+    mut anchors: watch::Receiver<Arc<str>>,
+    settings: watch::Sender<Arc<Settings>>,
+) {
+    while anchors.changed().await.is_ok() {
+        let anchors = Arc::clone(&anchors.borrow_and_update());
+        settings.send_replace(Arc::new(Settings::from_flags(flags.clone(), anchors)));
+    }
+}
+
+fn flags(args: &Args) -> Flags {
+    Flags {
+        cluster_domain: args.mesh.cluster_domain.without_dot().to_owned(),
+        identity_trust_domain: args.mesh.identity_trust_domain.without_dot().to_owned(),
         linkerd_namespace: args.linkerd_namespace.as_str().to_owned(),
-        cluster_networks: args.cluster_networks.clone(),
-        default_inbound_policy: args.default_inbound_policy.clone(),
-        service_network: args.service_cidr,
-        restore_window: args.restore_window,
+        cluster_networks: args.mesh.cluster_networks.clone(),
+        default_inbound_policy: args.mesh.default_inbound_policy.clone(),
+    }
+}
+
+/// The names in our certificate.
+fn identities(flags: &Flags) -> Vec<String> {
+    let settings = Settings::from_flags(flags.clone(), Arc::from(""));
+    ["linkerd-autoregistration", "linkerd-destination"]
+        .map(|name| settings.control_identity(name))
+        .to_vec()
+}
+
+fn rules(args: &Args) -> Rules {
+    Rules {
+        service_network: args.mesh.service_cidr,
+        restore_window: args.mesh.restore_window,
+        disconnect_grace: args.disconnect_grace,
+        workload_ttl: args.workload_ttl,
+        reconnect: Reconnect::Within(RECONNECT_WINDOW),
         families: Families::All,
-        default_access: DefaultAccess::TrustDomain,
+        default_access: args.default_access,
         controller: format!("autoregistration {} standalone", env!("CARGO_PKG_VERSION")),
     }
-}
-
-async fn bind(addr: SocketAddr, flag: &'static str) -> Result<(TcpListener, SocketAddr), Error> {
-    let fail = |source| Error::Listen { addr, flag, source };
-    let listener = TcpListener::bind(addr).await.map_err(fail)?;
-    let bound = listener.local_addr().map_err(fail)?;
-    Ok((listener, bound))
-}
-
-async fn named(name: &'static str, task: impl Future<Output = ()>) -> &'static str {
-    task.await;
-    name
-}
-
-async fn stopped(mut stopping: watch::Receiver<bool>) {
-    // An error means that the owner is gone, which is a stop as well.
-    drop(stopping.wait_for(|stop| *stop).await);
 }
 
 fn registration_config(material: &Material) -> Arc<rustls::ServerConfig> {

@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use autoregistration::linkerd::{Flags, Settings};
 use autoregistration::manifests::{Source, parse};
 use autoregistration::registry::{
-    Claimed, DefaultAccess, Effect, Event, Families, Mesh, Registry, Replicas, hello,
+    Claimed, DefaultAccess, Effect, Event, Families, Reconnect, Registry, Replicas, Rules, hello,
 };
 use autoregistration::store::memory::Memory;
 use linkerd_harness_api::v1::harness_message::Kind;
@@ -83,7 +84,12 @@ fn run(input: &[u8]) -> bool {
                             _ => Claimed::Held,
                         },
                     }),
-                    Effect::Send(..) | Effect::Answer(..) => {}
+                    Effect::Send(..)
+                    | Effect::Answer(..)
+                    | Effect::Notice(_)
+                    | Effect::Ended(_)
+                    | Effect::SentAway(_)
+                    | Effect::Swept(_) => {}
                 }
             }
         }
@@ -107,7 +113,7 @@ fn mk_registry() -> Registry {
         text: GROUP.to_owned(),
     };
     let (manifests, _) = parse(&[source]).expect("it is a group");
-    let mesh = Mesh {
+    let flags = Flags {
         cluster_domain: "cluster.local".to_owned(),
         identity_trust_domain: "cluster.local".to_owned(),
         linkerd_namespace: "linkerd".to_owned(),
@@ -115,18 +121,19 @@ fn mk_registry() -> Registry {
             .map(|network| network.parse().expect("it is one"))
             .to_vec(),
         default_inbound_policy: "all-unauthenticated".to_owned(),
+    };
+    let rules = Rules {
         service_network: "10.96.0.0/16".parse().expect("it is one"),
         restore_window: Duration::ZERO,
+        disconnect_grace: Duration::from_secs(45),
+        workload_ttl: Duration::from_secs(900),
+        reconnect: Reconnect::ByFleet,
         families: Families::One,
         default_access: DefaultAccess::TrustDomain,
         controller: "fuzz".to_owned(),
     };
-    Registry::new(
-        mesh,
-        Replicas::Several,
-        Arc::new(manifests),
-        Arc::from("anchors"),
-    )
+    let settings = Arc::new(Settings::from_flags(flags, Arc::from("anchors")));
+    Registry::new(rules, Replicas::Several, Arc::new(manifests), settings)
 }
 
 const GROUP: &str = "apiVersion: workload.buoyant.io/v1alpha1

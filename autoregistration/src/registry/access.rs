@@ -19,7 +19,7 @@ impl Registry {
         let key = (name.namespace.to_string(), name.name.to_string());
         let refuse = |reason, message| Some(Refusal::new(reason, message).retry_after(RETRY));
         let Some(access) = &self.manifests.groups.get(&key)?.access else {
-            return match self.mesh.default_access {
+            return match self.rules.default_access {
                 DefaultAccess::TrustDomain => None,
                 DefaultAccess::Deny => {
                     let message = format!(

@@ -13,8 +13,10 @@ use super::hello::Hello;
 use super::name::{CANDIDATES, Fingerprint};
 use super::session::{Session, Stage, Wait};
 use super::workload::{Duty, Presence, Workload};
-use super::{CHALLENGE, DISCONNECT_GRACE, Effect, OUR_QUESTION, Registry, Replicas, StreamId};
+use super::{CHALLENGE, Effect, OUR_QUESTION, Registry, Replicas, StreamId};
+use crate::audit::Outcome;
 use crate::identity::SpiffeId;
+use crate::kubernetes::events::Reason as Event;
 use crate::manifests::Group;
 use crate::refusal::{Reason, Refusal};
 use crate::store::Key;
@@ -72,6 +74,7 @@ impl Registry {
                 session_id: hello.session_id,
                 stream_seq: hello.stream_seq,
             };
+            self.claiming.insert(made.fingerprint, stream);
             self.wait(stream, Wait::Replicas);
             return self.effects.push(Effect::Claim(stream, claim));
         }
@@ -112,8 +115,12 @@ impl Registry {
             session.stage = Stage::Joined(key.clone());
         }
         self.settle(&key);
+        self.audit(stream, Outcome::Assigned, None);
         if is_there {
             self.assign(stream);
+        } else {
+            let message = format!("{} has joined as {}", hello.hostname, key.1);
+            self.notice_group(&group_key(hello), Event::Registered, message);
         }
     }
 
@@ -122,7 +129,7 @@ impl Registry {
         let fingerprint = Fingerprint::new(&hello.group, caller, &hello.instance_id);
         let key = self.key_of(fingerprint, hello)?;
         let mut made = Workload::new(key.1, fingerprint, caller, hello, self.now);
-        made.spec = Arc::new(made.shape(hello, group, &self.mesh));
+        made.spec = Arc::new(made.shape(hello, group, &self.settings, &self.rules));
         Some(made)
     }
 
@@ -166,6 +173,8 @@ impl Registry {
                 "registration refused"
             );
         }
+        self.audit(stream, Outcome::Refused, Some(&refusal));
+        self.notice_refusal(stream, &refusal);
         self.effects.push(Effect::Count(refusal.reason().as_str()));
         self.end(stream, Some(refusal));
     }
@@ -214,6 +223,7 @@ impl Registry {
         }
         info!(group = %hello.group, hostname = hello.hostname, "session waits for its group");
         self.wait(stream, Wait::Group);
+        self.audit(stream, Outcome::Pending, Some(&refusal));
         self.effects.push(Effect::Count("PENDING"));
         self.send(
             stream,
@@ -290,6 +300,8 @@ impl Registry {
                     now,
                 );
                 self.settle(holder);
+                let message = "its address belongs to another workload now".to_owned();
+                self.notice_workload(holder, Event::Removed, message);
             }
         }
         Ok(holders.is_empty())
@@ -316,11 +328,11 @@ impl Registry {
             // Nobody has heard of its VM.
             Presence::Lost(_) if workload.condition.ready.status == Status::Unknown => return None,
             Presence::Lost(since) if self.replicas == Replicas::One => since
-                .saturating_add(DISCONNECT_GRACE)
+                .saturating_add(self.rules.disconnect_grace)
                 .checked_sub(self.now)
                 .filter(|wait| !wait.is_zero())?,
             // It may be on another replica.
-            Presence::Lost(_) => DISCONNECT_GRACE,
+            Presence::Lost(_) => self.rules.disconnect_grace,
         };
         refusal(workload.ips(), workload.identity.as_str(), wait)
     }

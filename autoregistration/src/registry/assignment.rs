@@ -8,46 +8,46 @@ use sha2::{Digest as _, Sha256};
 
 use super::probe_kinds::ProbeKinds;
 use super::workload::Workload;
-use super::{DISCONNECT_GRACE, HEARTBEAT, Mesh, RECONNECT_WINDOW};
-use crate::linkerd::{Flags, Settings};
+use super::{HEARTBEAT, Rules};
+use crate::linkerd::Settings;
 use crate::manifests::Group;
 
-/// The complete assignment.
+/// The complete assignment; none before the store has given the workload a uid.
 pub(super) fn build(
-    mesh: &Mesh,
-    anchors_pem: &str,
+    settings: &Settings,
+    rules: &Rules,
     group: &Group,
     probe_kinds: ProbeKinds,
     workload: &Workload,
-    uid: &str,
-) -> v1::Assignment {
-    let spec = &workload.spec;
+    reconnect_window: std::time::Duration,
+) -> Option<v1::Assignment> {
+    let (spec, there) = (&workload.spec, workload.there.as_ref()?);
     let mut assignment = v1::Assignment {
         workload: Some(v1::Workload {
             namespace: workload.namespace().to_owned(),
             name: workload.name.clone(),
-            uid: uid.to_owned(),
+            uid: there.uid.clone(),
             identity: workload.identity.to_string(),
             server_name: spec.server_name.clone(),
             ips: spec.ips.iter().map(IpAddr::to_string).collect(),
             ports: spec.ports.iter().map(port).collect(),
         }),
         probes: probe_kinds.of(&group.probes),
-        proxy: Some(proxy(mesh, anchors_pem, group)),
+        proxy: Some(settings.proxy_config(group)),
         ..v1::Assignment::default()
     };
     assignment.config_hash = content_hash(&assignment);
-    v1::Assignment {
+    Some(v1::Assignment {
         group_generation: group.generation,
         timing: Some(v1::Timing {
             heartbeat: wire(HEARTBEAT),
-            disconnect_grace: wire(DISCONNECT_GRACE),
-            reconnect_window: wire(RECONNECT_WINDOW),
+            disconnect_grace: wire(rules.disconnect_grace),
+            reconnect_window: wire(reconnect_window),
             config_jitter: None,
         }),
-        controller: mesh.controller.clone(),
+        controller: rules.controller.clone(),
         ..assignment
-    }
+    })
 }
 
 fn port((name, port): &(String, u16)) -> v1::Port {
@@ -56,17 +56,6 @@ fn port((name, port): &(String, u16)) -> v1::Port {
         port: (*port).into(),
         protocol: "TCP".into(),
     }
-}
-
-fn proxy(mesh: &Mesh, anchors_pem: &str, group: &Group) -> v1::ProxyConfig {
-    let flags = Flags {
-        cluster_domain: mesh.cluster_domain.clone(),
-        identity_trust_domain: mesh.identity_trust_domain.clone(),
-        linkerd_namespace: mesh.linkerd_namespace.clone(),
-        cluster_networks: mesh.cluster_networks.clone(),
-        default_inbound_policy: mesh.default_inbound_policy.clone(),
-    };
-    Settings::from_flags(flags, anchors_pem.into()).proxy_config(group)
 }
 
 /// Over what a proxy or a probe is made from; not over who answered and how often to speak. `extra_env` is hashed apart

@@ -1,13 +1,15 @@
 //! Who is lost: decided by one replica, when every other one has said whom it has.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
-use super::workload::{Duty, Presence};
-use super::{DISCONNECT_GRACE, Registry, Replicas, WORKLOAD_TTL};
-use crate::store::{Ready, Status};
+use super::workload::{Duty, Presence, Workload};
+use super::{Effect, Registry, Replicas};
+use crate::breaker::{Breaker, Change, Count};
+use crate::kubernetes::events::Reason as Event;
+use crate::store::{Key, Ready, Status};
 
 /// Who has a session on another replica.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,8 +18,6 @@ pub struct Census {
     pub complete: bool,
     /// Short fingerprints of the sessions of the others.
     pub present: HashSet<[u8; 16]>,
-    /// Whether so many are lost at once that it is rather the network, or us.
-    pub suspended: bool,
 }
 
 // === impl Registry ===
@@ -28,14 +28,17 @@ impl Registry {
             return;
         }
         self.leading = leading;
-        // What was before we looked is not known.
-        let keys = self.lost();
-        for key in keys {
-            if let Some(workload) = self.workloads.get_mut(&key) {
-                workload.presence = Presence::Lost(self.now);
-                if !leading && workload.duty == Duty::Mark {
-                    workload.duty = Duty::None;
-                }
+        self.breaker = Breaker::default();
+        self.forget_silence();
+        if leading {
+            return;
+        }
+        // Whoever leads now says so himself.
+        for key in self.lost() {
+            if let Some(workload) = self.workloads.get_mut(&key)
+                && workload.duty == Duty::Mark
+            {
+                workload.duty = Duty::None;
             }
             self.settle(&key);
         }
@@ -45,43 +48,106 @@ impl Registry {
         if !self.leading {
             return;
         }
+        if !census.complete {
+            self.forget_silence();
+            return self.effects.push(Effect::Swept("INCOMPLETE"));
+        }
+        let mut elsewhere = 0;
         for key in self.lost() {
             let Some(workload) = self.workloads.get_mut(&key) else {
                 continue;
             };
-            let elsewhere = census.present.contains(&workload.fingerprint.short());
-            if elsewhere || !census.complete {
-                workload.presence = Presence::Lost(self.now);
+            if !census.present.contains(&workload.fingerprint.short()) {
+                continue;
             }
-            // A removal that its VM has asked for goes on unless the VM is back.
-            if elsewhere && workload.duty != Duty::None {
+            elsewhere += 1;
+            workload.presence = Presence::Lost(self.now);
+            // It is back, whatever was to become of it.
+            if workload.duty != Duty::None {
                 workload.duty = Duty::None;
                 self.settle(&key);
             }
         }
-        if census.complete && !census.suspended {
-            self.judge_lost();
+        self.count_lost(elsewhere);
+        if self.breaker.is_active() {
+            self.effects.push(Effect::Swept("SUSPENDED"));
+        } else {
+            let called = self.judge_lost();
+            self.breaker.called_unreachable(self.now, called);
+            self.effects.push(Effect::Swept("COMPLETE"));
         }
     }
 
-    /// Marks those that nobody has heard of for the grace, removes those for the time to live.
-    pub(super) fn judge_lost(&mut self) {
+    /// Whether so many are lost at once that it is rather the network, or us.
+    fn count_lost(&mut self, elsewhere: usize) {
         let now = self.now;
+        let lost = self
+            .workloads
+            .iter()
+            .filter(|(_, workload)| is_missed(workload) && workload.lost_since() < Some(now))
+            .map(|(key, workload)| (key.0.clone(), workload.group.name.to_string()))
+            .collect::<Vec<_>>();
+        let here = self.workloads.values().filter(|w| w.stream().is_some());
+        let count = Count {
+            present: here.count() + elsewhere,
+            lost: lost.len(),
+        };
+        match self.breaker.count(now, count) {
+            None => {}
+            Some(Change::Began) => {
+                error!(
+                    lost = count.lost,
+                    present = count.present,
+                    "so many VMs are lost at once that none is called unreachable"
+                );
+                for group in lost.into_iter().collect::<BTreeSet<_>>() {
+                    let message = format!(
+                        "{} VMs of the mesh are lost at once, {} are there; none is called unreachable for an hour, or \
+                         until they are back",
+                        count.lost, count.present
+                    );
+                    self.notice_group(&group, Event::MassLoss, message);
+                }
+            }
+            Some(change) => {
+                info!(?change, "VMs that are lost are called unreachable again");
+                self.forget_silence();
+            }
+        }
+    }
+
+    /// Nobody counts as silent from before.
+    fn forget_silence(&mut self) {
         for key in self.lost() {
+            if let Some(workload) = self.workloads.get_mut(&key) {
+                workload.presence = Presence::Lost(self.now);
+            }
+        }
+    }
+
+    /// Marks those that nobody has heard of for the grace, removes those for the time to live. Answers how many it has
+    /// marked.
+    pub(super) fn judge_lost(&mut self) -> usize {
+        let now = self.now;
+        let mut called = 0;
+        for key in self.lost() {
+            let (grace, ttl) = (self.rules.disconnect_grace, self.rules.workload_ttl);
             let Some(workload) = self.workloads.get_mut(&key) else {
                 continue;
             };
             let Some(since) = workload.lost_since().filter(|_| !workload.is_leaving()) else {
                 continue;
             };
-            if since.saturating_add(WORKLOAD_TTL) <= now {
+            if since.saturating_add(ttl) <= now {
                 info!(
                     namespace = key.0,
                     workload = key.1,
                     "workload has expired, it is removed"
                 );
                 workload.retire("Expired", "its harness did not come back", now);
-            } else if since.saturating_add(DISCONNECT_GRACE) <= now
+                let message = "its harness did not come back".to_owned();
+                self.notice_workload(&key, Event::Removed, message);
+            } else if since.saturating_add(grace) <= now
                 && workload.condition.ready.status != Status::Unknown
             {
                 warn!(
@@ -98,11 +164,14 @@ impl Registry {
                     now,
                 );
                 workload.duty = Duty::Mark;
+                called += 1;
+                self.notice_readiness(&key);
             } else {
                 continue;
             }
             self.settle(&key);
         }
+        called
     }
 
     /// When one of the lost will be judged, where that needs nobody's word.
@@ -116,20 +185,29 @@ impl Registry {
             .filter_map(|workload| {
                 let unknown = workload.condition.ready.status == Status::Unknown;
                 let after = if unknown {
-                    WORKLOAD_TTL
+                    self.rules.workload_ttl
                 } else {
-                    DISCONNECT_GRACE
+                    self.rules.disconnect_grace
                 };
                 Some(workload.lost_since()?.saturating_add(after))
             })
             .min()
     }
 
-    fn lost(&self) -> Vec<crate::store::Key> {
+    fn lost(&self) -> Vec<Key> {
         self.workloads
             .iter()
             .filter(|(_, workload)| workload.stream().is_none())
             .map(|(key, _)| key.clone())
             .collect()
     }
+}
+
+/// Whether its VM ought to be there: it has neither said that it goes, nor is it known to be gone.
+fn is_missed(workload: &Workload) -> bool {
+    let ready = &workload.condition.ready;
+    workload.stream().is_none()
+        && !workload.is_leaving()
+        && ready.status != Status::Unknown
+        && ready.reason != "Draining"
 }

@@ -6,6 +6,7 @@ use super::name::Fingerprint;
 use super::session::{Stage, Wait};
 use super::workload::{Duty, Presence, Workload};
 use super::{AskId, CHALLENGE, Effect, OUR_QUESTION, Registry, StreamId};
+use crate::kubernetes::events::Reason as Event;
 use crate::refusal::{Reason, Refusal};
 
 /// "This VM is here, on a stream of mine."
@@ -49,6 +50,7 @@ impl Registry {
         if session.stage != Stage::Waiting(Wait::Replicas) {
             return;
         }
+        self.claiming.retain(|_, claimant| *claimant != stream);
         match claimed {
             Claimed::Free => {
                 session.claimed = true;
@@ -67,7 +69,8 @@ impl Registry {
             .and_then(Workload::stream)
             .and_then(|stream| Some((stream, self.sessions.get(&stream)?)));
         let Some((holder, session)) = holder else {
-            self.effects.push(Effect::Answer(ask, Claimed::Free));
+            let claimed = self.contend(claim);
+            self.effects.push(Effect::Answer(ask, claimed));
             return;
         };
         if session.hello.session_id != claim.session_id {
@@ -90,6 +93,28 @@ impl Registry {
         }
     }
 
+    /// Both replicas ask for a VM that neither has yet: the newer stream of a process wins; of two processes the one that
+    /// both sides say.
+    fn contend(&mut self, claim: &Claim) -> Claimed {
+        let Some(stream) = self.claiming.get(&claim.fingerprint).copied() else {
+            return Claimed::Free;
+        };
+        let Some(session) = self.sessions.get(&stream) else {
+            return Claimed::Free;
+        };
+        let ours = &session.hello;
+        if ours.session_id == claim.session_id {
+            if claim.stream_seq < ours.stream_seq {
+                return Claimed::Superseded;
+            }
+            self.claiming.remove(&claim.fingerprint);
+            self.end(stream, Some(superseded()));
+        } else if ours.session_id < claim.session_id {
+            return Claimed::Held;
+        }
+        Claimed::Free
+    }
+
     /// A sign of life from `holder`, or its end: those who ask for its VM are answered.
     pub(super) fn answer_asked(&mut self, holder: StreamId, claimed: Claimed) {
         let answered = self
@@ -101,6 +126,16 @@ impl Registry {
         for ask in answered {
             self.asked.remove(&ask);
             self.effects.push(Effect::Answer(ask, claimed));
+        }
+    }
+
+    /// Of the workload of a stream that did not answer.
+    pub(super) fn notice_taken_over(&mut self, stream: StreamId) {
+        if let Some(Stage::Joined(key)) = self.sessions.get(&stream).map(|session| &session.stage) {
+            let key = key.clone();
+            let message =
+                "another process of its machine took the place of one that did not answer";
+            self.notice_workload(&key, Event::TakenOver, message.to_owned());
         }
     }
 
@@ -133,6 +168,7 @@ impl Registry {
             .map(|asked| asked.holder)
             .collect::<Vec<_>>();
         for holder in silent {
+            self.notice_taken_over(holder);
             // Ends the questions too.
             self.give_up(holder, silent_holder());
         }

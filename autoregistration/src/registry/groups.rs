@@ -26,7 +26,7 @@ impl Registry {
         self.changed = true;
         self.cluster_ips = crate::cluster_ip::assign(
             &manifests.services,
-            self.mesh.service_network,
+            self.rules.service_network,
             &self.cluster_ips,
         );
         let before = std::mem::replace(&mut self.manifests, manifests);
@@ -132,9 +132,9 @@ impl Registry {
             .stream()
             .and_then(|stream| self.sessions.get(&stream));
         let spec = match session {
-            Some(session) => workload.shape(&session.hello, group, &self.mesh),
+            Some(session) => workload.shape(&session.hello, group, &self.settings, &self.rules),
             // One that is lost has only us, when we are alone.
-            None if self.replicas == Replicas::One => workload.reshaped(group),
+            None if self.replicas == Replicas::One => workload.reshaped(group, &self.settings),
             None => return,
         };
         if *workload.spec == spec {

@@ -48,6 +48,11 @@ impl Fingerprint {
         short
     }
 
+    /// What [`Self::to_bytes`] has given.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// All of it, for the wire.
     pub fn to_bytes(self) -> [u8; 32] {
         self.0

@@ -6,6 +6,7 @@ use tracing::{info, warn};
 use super::session::{Stage, Wait};
 use super::workload::{Duty, Presence, Workload};
 use super::{Registry, StreamId};
+use crate::audit;
 use crate::refusal::{Reason, Refusal};
 use crate::store::{Failure, Key, News, Status, Stored};
 
@@ -145,6 +146,11 @@ impl Registry {
             return;
         };
         if session.hello.can_wait {
+            self.audit(
+                stream,
+                audit::Outcome::Pending,
+                Some(&Refusal::new(reason, message)),
+            );
             self.effects.push(super::Effect::Count("PENDING"));
             self.send(
                 stream,

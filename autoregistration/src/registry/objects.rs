@@ -7,7 +7,7 @@ use super::Registry;
 use super::health::{Condition, Status};
 use super::session::{Session, Stage};
 use crate::manifests::Manifests;
-use crate::view::{Service, Settings, View};
+use crate::view::{Service, View};
 
 /// What the admin port shows.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -31,6 +31,8 @@ pub struct Totals {
     pub sessions_waiting: usize,
     /// Whether the VMs had time to come back after a start.
     pub restored: bool,
+    /// Whether nobody is called unreachable because too many are.
+    pub mass_loss: bool,
 }
 
 /// What the view does not tell of a member.
@@ -57,10 +59,10 @@ impl Registry {
     pub fn view(&self) -> View {
         View {
             restored: self.restored,
-            settings: Settings {
-                cluster_domain: self.mesh.cluster_domain.clone(),
-                cluster_networks: self.mesh.cluster_networks.clone(),
-                default_inbound_policy: self.mesh.default_inbound_policy.clone(),
+            settings: crate::view::Settings {
+                cluster_domain: self.settings.cluster_domain.clone(),
+                cluster_networks: self.settings.cluster_networks.clone(),
+                default_inbound_policy: self.settings.proxy.default_inbound_policy.clone(),
             },
             members: self
                 .workloads
@@ -126,6 +128,7 @@ impl Registry {
             sessions_joined,
             sessions_waiting: self.sessions.len() - sessions_joined,
             restored: self.restored,
+            mass_loss: self.breaker.is_active(),
         }
     }
 

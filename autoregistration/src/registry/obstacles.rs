@@ -35,7 +35,7 @@ impl Registry {
 
     /// The refusal of addresses for which proxies would not ask: they dial them as they are, in plaintext.
     pub(super) fn address_not_allowed(&self, ips: &[IpAddr]) -> Option<Refusal> {
-        let networks = &self.mesh.cluster_networks;
+        let networks = &self.settings.cluster_networks;
         let outside = |ip: &&IpAddr| !networks.iter().any(|network| network.contains(*ip));
         let ip = ips.iter().find(|ip| !networks.is_empty() && outside(ip))?;
         let message = format!(

@@ -11,10 +11,9 @@ use tracing::{debug, info};
 use super::health::{Health, Status};
 use super::hello::{self, Hello};
 use super::workload::{Duty, Presence};
-use super::{
-    DISCONNECT_GRACE, Effect, OUR_QUESTION, Registry, Replicas, STALE_REPORTS, StreamId, assignment,
-};
+use super::{Effect, OUR_QUESTION, Registry, Replicas, STALE_REPORTS, StreamId, assignment};
 use crate::identity::SpiffeId;
+use crate::kubernetes::events::Reason as Event;
 use crate::refusal::{Reason, Refusal};
 use crate::store::{Key, Ready};
 
@@ -131,6 +130,9 @@ impl Registry {
         let Some(session) = self.sessions.remove(&stream) else {
             return;
         };
+        if session.stage == Stage::Waiting(Wait::Replicas) {
+            self.claiming.retain(|_, claimant| *claimant != stream);
+        }
         if let Stage::Joined(key) = session.stage
             && let Some(workload) = self.workloads.get_mut(&key)
             && workload.presence == Presence::Connected(stream)
@@ -146,7 +148,7 @@ impl Registry {
             );
             self.settle(&key);
             if self.replicas == Replicas::One {
-                self.due_at(self.now.saturating_add(DISCONNECT_GRACE));
+                self.due_at(self.now.saturating_add(self.rules.disconnect_grace));
             }
         }
         self.free_challengers_of(stream);
@@ -242,8 +244,12 @@ impl Registry {
                 "readiness changed"
             );
         }
+        let changed = before != ready.status;
         let key = key.clone();
         self.settle(&key);
+        if changed {
+            self.notice_readiness(&key);
+        }
         self.acknowledge_owed(stream);
     }
 
@@ -269,7 +275,7 @@ impl Registry {
         let Stage::Joined(key) = session.stage.clone() else {
             return;
         };
-        let advertised = self.mesh.advertised(&ips);
+        let advertised = self.rules.advertised(&ips);
         let workload = self.workloads.get(&key);
         let refusal = workload.and_then(|workload| self.not_let_in(workload, &advertised));
         if let Some(refusal) = refusal.or_else(|| self.address_not_allowed(&advertised)) {
@@ -330,6 +336,9 @@ impl Registry {
             workload.retire("Draining", &reason, now);
         }
         self.settle(&key);
+        if mode == Mode::Remove {
+            self.notice_workload(&key, Event::Removed, "its VM has left".to_owned());
+        }
         info!(
             namespace = key.0,
             workload = key.1,
@@ -366,9 +375,14 @@ impl Registry {
         let workload = self.workloads.get(key)?;
         let group = (key.0.clone(), workload.group.name.to_string());
         let group = self.manifests.groups.get(&group)?;
-        let uid = &workload.there.as_ref()?.uid;
-        let kinds = session.hello.probe_kinds;
-        let made = assignment::build(&self.mesh, &self.anchors, group, kinds, workload, uid);
+        let made = assignment::build(
+            &self.settings,
+            &self.rules,
+            group,
+            session.hello.probe_kinds,
+            workload,
+            self.reconnect_window(),
+        )?;
         Some((key, made))
     }
 }

@@ -20,7 +20,7 @@ impl Registry {
         if self.due.is_none_or(|due| due > now) {
             return;
         }
-        if !self.restored && now >= self.mesh.restore_window {
+        if !self.restored && now >= self.rules.restore_window {
             self.restored = true;
             self.changed = true;
             info!(
@@ -42,7 +42,7 @@ impl Registry {
     }
 
     fn find_due(&self) -> Option<Duration> {
-        let restore = (!self.restored).then_some(self.mesh.restore_window);
+        let restore = (!self.restored).then_some(self.rules.restore_window);
         let batch = (!self.rollout.is_empty()).then_some(self.batch_at);
         let asked = self.asked.values().map(|asked| asked.until);
         let sessions = self.sessions.values().map(session_due);
@@ -112,6 +112,7 @@ impl Registry {
         }
         for holder in silent_holders {
             // Should it only have been asleep, it is the newcomer when it is back.
+            self.notice_taken_over(holder);
             self.end(holder, Some(silent_holder()));
         }
     }

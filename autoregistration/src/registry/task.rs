@@ -17,8 +17,12 @@ use tracing::warn;
 
 use super::hello::Hello;
 use super::objects::{Objects, Totals};
-use super::{AskId, Census, Claim, Claimed, Effect, Event, Registry, Replicas, StreamId, Verdict};
+use super::{
+    AskId, Census, Claim, Claimed, Effect, Event, Notice, Registry, Replicas, StreamId, Verdict,
+};
 use crate::identity::SpiffeId;
+use crate::kubernetes::events::Events;
+use crate::linkerd::Settings;
 use crate::manifests::Manifests;
 use crate::metrics::Metrics;
 use crate::registration::status;
@@ -86,6 +90,18 @@ pub enum Command {
         /// Where to answer.
         reply: oneshot::Sender<Claimed>,
     },
+    /// Answered when the store has told of all that is there.
+    Settled {
+        /// Where to answer.
+        reply: oneshot::Sender<()>,
+    },
+    /// We will go down: harnesses are asked to go elsewhere.
+    Depart {
+        /// They go one after the other within this time.
+        within: Duration,
+        /// Told when the last of them has gone.
+        left: oneshot::Sender<()>,
+    },
     /// We are going down: harnesses are told, then the task ends.
     Shutdown,
 }
@@ -112,6 +128,8 @@ pub struct Others {
     pub leading: watch::Receiver<bool>,
     /// Whom they have, now and then while we lead.
     pub census: mpsc::Receiver<Census>,
+    /// What people are told of on the objects concerned.
+    pub events: Events,
 }
 
 /// The task.
@@ -121,7 +139,7 @@ pub struct Task {
     started: Instant,
     commands: mpsc::Receiver<Command>,
     manifests: watch::Receiver<Arc<Manifests>>,
-    anchors: watch::Receiver<Arc<str>>,
+    settings: watch::Receiver<Arc<Settings>>,
     store: Link,
     others: Option<Others>,
     outboxes: BTreeMap<StreamId, Outbox>,
@@ -130,6 +148,11 @@ pub struct Task {
     /// Replicas that asked us, by their question.
     asks: BTreeMap<AskId, oneshot::Sender<Claimed>>,
     asked: AskId,
+    /// Whether the store has told of all that is there, and who waits for that.
+    listed: bool,
+    settled: Vec<oneshot::Sender<()>>,
+    /// Who waits for the last harness to go.
+    left: Option<oneshot::Sender<()>>,
     view: watch::Sender<Arc<View>>,
     metrics: Metrics,
 }
@@ -141,8 +164,8 @@ pub struct Inputs {
     pub commands: mpsc::Receiver<Command>,
     /// The desired state.
     pub manifests: watch::Receiver<Arc<Manifests>>,
-    /// Trust anchors of the mesh, PEM.
-    pub anchors: watch::Receiver<Arc<str>>,
+    /// Settings of the mesh.
+    pub settings: watch::Receiver<Arc<Settings>>,
     /// Where workloads are kept.
     pub store: Link,
     /// The other replicas; `None` when there is but one, now and ever.
@@ -165,27 +188,31 @@ impl std::fmt::Debug for Others {
 
 impl Task {
     /// The task, and the mesh as it publishes it when it is the only replica.
-    pub fn new(mesh: super::Mesh, mut inputs: Inputs) -> (Self, watch::Receiver<Arc<View>>) {
+    pub fn new(rules: super::Rules, mut inputs: Inputs) -> (Self, watch::Receiver<Arc<View>>) {
         let manifests = Arc::clone(&inputs.manifests.borrow_and_update());
-        let anchors = Arc::clone(&inputs.anchors.borrow_and_update());
+        let settings = Arc::clone(&inputs.settings.borrow_and_update());
         let replicas = match inputs.others {
             Some(_) => Replicas::Several,
             None => Replicas::One,
         };
-        let registry = Registry::new(mesh, replicas, manifests, anchors);
+        let listed = matches!(inputs.store, Link::Memory(_));
+        let registry = Registry::new(rules, replicas, manifests, settings);
         let (view, view_receiver) = watch::channel(Arc::new(registry.view()));
         let task = Self {
             registry,
             started: Instant::now(),
             commands: inputs.commands,
             manifests: inputs.manifests,
-            anchors: inputs.anchors,
+            settings: inputs.settings,
             store: inputs.store,
             others: inputs.others,
             outboxes: BTreeMap::new(),
             claims: JoinSet::new(),
             asks: BTreeMap::new(),
             asked: 0,
+            listed,
+            settled: Vec::new(),
+            left: None,
             view,
             metrics: inputs.metrics,
         };
@@ -201,12 +228,15 @@ impl Task {
                     Some(Command::Shutdown) | None => break,
                     Some(command) => self.event(command),
                 },
-                Some(news) = news(&mut self.store) => Some(Event::News(news)),
+                Some(news) = news(&mut self.store) => {
+                    self.listed = self.listed || matches!(news, News::All(_));
+                    Some(Event::News(news))
+                }
                 Ok(()) = self.manifests.changed() => {
                     Some(Event::Manifests(Arc::clone(&self.manifests.borrow_and_update())))
                 }
-                Ok(()) = self.anchors.changed() => {
-                    Some(Event::Anchors(Arc::clone(&self.anchors.borrow_and_update())))
+                Ok(()) = self.settings.changed() => {
+                    Some(Event::Settings(Arc::clone(&self.settings.borrow_and_update())))
                 }
                 Some(event) = told(&mut self.others) => Some(event),
                 Some(Ok((stream, claimed))) = self.claims.join_next() => {
@@ -217,8 +247,22 @@ impl Task {
             if let Some(event) = event {
                 self.handle(event);
             }
+            self.tell_settled();
+            if self.outboxes.is_empty()
+                && let Some(left) = self.left.take()
+            {
+                let _nobody = left.send(());
+            }
         }
         self.handle(Event::Shutdown);
+    }
+
+    fn tell_settled(&mut self) {
+        if self.listed {
+            for reply in self.settled.drain(..) {
+                let _nobody = reply.send(());
+            }
+        }
     }
 
     fn due(&self) -> Option<Duration> {
@@ -277,6 +321,15 @@ impl Task {
                     ask: self.asked,
                     claim,
                 })
+            }
+            Command::Settled { reply } => {
+                self.settled.push(reply);
+                self.tell_settled();
+                None
+            }
+            Command::Depart { within, left } => {
+                self.left = Some(left);
+                Some(Event::Depart { within })
             }
             Command::Shutdown => Some(Event::Shutdown),
         }
@@ -348,6 +401,19 @@ impl Task {
                 let claimed = (others.claim)(claim);
                 self.claims.spawn(async move { (stream, claimed.await) });
             }
+            Effect::Notice(notice) => {
+                if let Some(others) = &self.others {
+                    let Notice {
+                        regarding,
+                        event,
+                        message,
+                    } = *notice;
+                    others.events.publish(regarding, event, &message);
+                }
+            }
+            Effect::SentAway(reason) => self.metrics.goaway(reason),
+            Effect::Ended(reason) => self.metrics.session_end(reason),
+            Effect::Swept(outcome) => self.metrics.sweep(outcome),
             Effect::Answer(ask, claimed) => {
                 if let Some(reply) = self.asks.remove(&ask) {
                     let _hung_up = reply.send(claimed);

@@ -17,6 +17,7 @@ use linkerd_harness_api::v1::health_report::State;
 use linkerd_harness_api::v1::leave::Mode;
 
 use super::*;
+use crate::linkerd::Flags;
 use crate::manifests::Source;
 use crate::store::memory::Memory;
 use crate::store::{Desired, Ready, Stored};
@@ -40,6 +41,8 @@ struct Bench {
     registry: Registry,
     store: Memory,
     now: Duration,
+    /// What people were told.
+    notices: Vec<Notice>,
 }
 
 #[derive(Clone)]
@@ -97,39 +100,49 @@ fn manifests(text: &str) -> Arc<Manifests> {
     Arc::new(crate::manifests::parse(&[source]).unwrap().0)
 }
 
-fn mesh() -> Mesh {
-    Mesh {
-        cluster_domain: "cluster.local".into(),
-        identity_trust_domain: "cluster.local".into(),
-        linkerd_namespace: "linkerd".into(),
-        cluster_networks: vec!["10.0.0.0/8".parse().unwrap()],
-        default_inbound_policy: "all-unauthenticated".into(),
+fn rules() -> Rules {
+    Rules {
         service_network: "10.96.0.0/16".parse().unwrap(),
         restore_window: Duration::from_secs(10),
+        disconnect_grace: Duration::from_secs(45),
+        workload_ttl: Duration::from_secs(15 * 60),
+        reconnect: Reconnect::Within(Duration::from_secs(2)),
         families: Families::All,
         default_access: DefaultAccess::TrustDomain,
         controller: "test".into(),
     }
 }
 
+fn flags() -> Flags {
+    Flags {
+        cluster_domain: "cluster.local".into(),
+        identity_trust_domain: "cluster.local".into(),
+        linkerd_namespace: "linkerd".into(),
+        cluster_networks: vec!["10.0.0.0/8".parse().unwrap()],
+        default_inbound_policy: "all-unauthenticated".into(),
+    }
+}
+
+fn settings(anchors: &str) -> Arc<Settings> {
+    Arc::new(Settings::from_flags(flags(), anchors.into()))
+}
+
 impl Bench {
     fn new(text: &str) -> Self {
-        Self::of(mesh(), text)
-    }
-
-    fn of(mesh: Mesh, text: &str) -> Self {
-        Self::with(mesh, Replicas::One, text)
+        Self::with(rules(), flags(), Replicas::One, text)
     }
 
     /// One of several replicas. Claims are for the test to answer.
     fn of_several(text: &str) -> Self {
-        Self::with(mesh(), Replicas::Several, text)
+        Self::with(rules(), flags(), Replicas::Several, text)
     }
 
-    fn with(mesh: Mesh, replicas: Replicas, text: &str) -> Self {
+    fn with(rules: Rules, flags: Flags, replicas: Replicas, text: &str) -> Self {
+        let settings = Arc::new(Settings::from_flags(flags, "ANCHORS".into()));
         Self {
-            registry: Registry::new(mesh, replicas, manifests(text), "ANCHORS".into()),
+            registry: Registry::new(rules, replicas, manifests(text), settings),
             store: Memory::default(),
+            notices: Vec::new(),
             now: Duration::ZERO,
         }
     }
@@ -142,12 +155,15 @@ impl Bench {
         }
         let mut seen = Vec::new();
         while let Some(effect) = effects.pop_front() {
-            let Effect::Wish(wish) = effect else {
-                seen.push(effect);
-                continue;
-            };
-            for news in self.store.wish(self.now, wish) {
-                effects.extend(self.registry.handle(self.now, Event::News(news)));
+            match effect {
+                Effect::Wish(wish) => {
+                    for news in self.store.wish(self.now, wish) {
+                        effects.extend(self.registry.handle(self.now, Event::News(news)));
+                    }
+                }
+                Effect::Notice(notice) => self.notices.push(*notice),
+                Effect::Ended(_) | Effect::SentAway(_) | Effect::Swept(_) => {}
+                other => seen.push(other),
             }
         }
         seen

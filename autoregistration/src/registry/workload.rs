@@ -9,8 +9,9 @@ use linkerd_harness_core::names::GroupRef;
 use super::health::{Condition, Status};
 use super::hello::Hello;
 use super::name::{CANDIDATES, Fingerprint};
-use super::{Mesh, StreamId};
+use super::{Rules, StreamId};
 use crate::identity::SpiffeId;
+use crate::linkerd::Settings;
 use crate::manifests::Group;
 use crate::store::{Desired, Key, Ready, Spec, Stored};
 use crate::view::Member;
@@ -125,7 +126,13 @@ impl Workload {
     }
 
     /// What the mesh shall see when `hello` is the VM and `group` its group.
-    pub(super) fn shape(&self, hello: &Hello, group: &Group, mesh: &Mesh) -> Spec {
+    pub(super) fn shape(
+        &self,
+        hello: &Hello,
+        group: &Group,
+        settings: &Settings,
+        rules: &Rules,
+    ) -> Spec {
         let mut labels = group.labels.clone();
         if !hello.zone.is_empty() {
             labels
@@ -138,20 +145,23 @@ impl Workload {
             fingerprint: self.fingerprint.to_hex(),
             hostname: hello.hostname.clone(),
             labels,
-            annotations: group.annotations.clone(),
+            annotations: settings.workload_annotations(group),
             ports: group.ports.clone(),
             proxy_inbound_port: hello.proxy_inbound_port,
-            ips: mesh.advertised(&hello.ips),
+            ips: rules.advertised(&hello.ips),
             identity: self.identity.to_string(),
             server_name: format!(
                 "{}.{}.external.identity.{}.{}",
-                self.name, self.group.namespace, mesh.linkerd_namespace, mesh.identity_trust_domain
+                self.name,
+                self.group.namespace,
+                settings.linkerd_namespace,
+                settings.identity_trust_domain
             ),
         }
     }
 
     /// The same, where only the group is known to have changed.
-    pub(super) fn reshaped(&self, group: &Group) -> Spec {
+    pub(super) fn reshaped(&self, group: &Group, settings: &Settings) -> Spec {
         let zone = self.spec.labels.get(ZONE).cloned();
         let mut labels = group.labels.clone();
         if let Some(zone) = zone {
@@ -160,7 +170,7 @@ impl Workload {
         Spec {
             group_uid: group.uid.clone(),
             labels,
-            annotations: group.annotations.clone(),
+            annotations: settings.workload_annotations(group),
             ports: group.ports.clone(),
             ..Spec::clone(&self.spec)
         }

@@ -16,5 +16,5 @@ mod linkerd;
 mod manifests;
 mod nonsense;
 mod replicas;
-mod store;
 mod settings;
+mod store;

@@ -85,6 +85,7 @@ async fn every_manifest_of_the_tree_applies_unchanged_and_means_the_same_in_a_di
         let (read, _) = manifests::parse(&[source]).unwrap();
         let of_a_directory = read.groups.values().next().unwrap();
         group.namespace.clone_from(&of_a_directory.namespace);
+        group.uid.clone_from(&of_a_directory.uid);
         assert_eq!(&group, of_a_directory, "{place}");
 
         let typed: ExternalGroup = object.try_parse().unwrap();

@@ -76,8 +76,8 @@ async fn the_state_is_shown_as_kubernetes_would_show_it() {
     for line in [
         "autoregistration_hellos_total{outcome=\"ASSIGNED\"} 1",
         "autoregistration_sessions{stage=\"joined\"} 1",
-        "autoregistration_members{ready=\"true\"} 1",
-        "autoregistration_members{ready=\"false\"} 0",
+        "autoregistration_workloads{state=\"ready\"} 1",
+        "autoregistration_workloads{state=\"unready\"} 0",
         "autoregistration_restored 1",
     ] {
         assert!(

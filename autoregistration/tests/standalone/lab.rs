@@ -90,7 +90,8 @@ impl Files {
         let all = std::iter::once("autoregistration".to_owned())
             .chain(self.arguments())
             .chain(given);
-        Standalone::start(CommandLine::try_parse_from(all).unwrap().args.unwrap()).await
+        let mut args = CommandLine::try_parse_from(all).unwrap().args;
+        Standalone::start(args.standalone.take().unwrap(), args).await
     }
 }
 

@@ -6,13 +6,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use autoregistration::linkerd::{Flags, Settings};
 use autoregistration::manifests::{Source, parse};
 use autoregistration::metrics::Metrics;
 use autoregistration::registration::limits::Limits;
 use autoregistration::registration::{Rate, Registration};
 use autoregistration::registry::objects::Totals;
 use autoregistration::registry::task::{Command, Inputs, Link, Task};
-use autoregistration::registry::{DefaultAccess, Families, Mesh};
+use autoregistration::registry::{DefaultAccess, Families, Reconnect, Rules};
 use autoregistration::sidecar::{self, Accept, PodIps};
 use autoregistration::store::memory::Memory;
 use linkerd_harness_api::v1::controller_message::Kind;
@@ -59,17 +60,18 @@ impl Pod {
             text: GROUP.to_owned(),
         };
         let (_, manifests) = watch::channel(Arc::new(parse(&[source]).unwrap().0));
-        let (_, anchors) = watch::channel(Arc::from("anchors"));
+        let settings = Settings::from_flags(flags(), "anchors".into());
+        let (_, settings) = watch::channel(Arc::new(settings));
         let (commands, receiver) = mpsc::channel(1024);
         let inputs = Inputs {
             commands: receiver,
             manifests,
-            anchors,
+            settings,
             store: Link::Memory(Memory::default()),
             others: None,
             metrics: Metrics::default(),
         };
-        let (task, _) = Task::new(mesh(), inputs);
+        let (task, _) = Task::new(rules(), inputs);
         tokio::spawn(task.run());
         Self::before(commands, ips, Limits::default()).await
     }
@@ -134,16 +136,24 @@ async fn direct(pod: &Pod, from: [u8; 4]) -> Channel {
         .unwrap()
 }
 
-fn mesh() -> Mesh {
-    Mesh {
+fn flags() -> Flags {
+    Flags {
         cluster_domain: "cluster.local".to_owned(),
         identity_trust_domain: "cluster.local".to_owned(),
         linkerd_namespace: "linkerd".to_owned(),
         cluster_networks: vec!["10.0.0.0/8".parse().unwrap()],
         default_inbound_policy: "all-unauthenticated".to_owned(),
+    }
+}
+
+fn rules() -> Rules {
+    Rules {
         service_network: "10.96.0.0/16".parse().unwrap(),
         restore_window: Duration::ZERO,
-        families: Families::One,
+        disconnect_grace: Duration::from_secs(45),
+        workload_ttl: Duration::from_secs(15 * 60),
+        reconnect: Reconnect::Within(Duration::from_secs(2)),
+        families: Families::All,
         default_access: DefaultAccess::TrustDomain,
         controller: "test".to_owned(),
     }
@@ -279,7 +289,7 @@ async fn more_than_a_thousand_vms_of_one_identity_share_a_connection_and_slow_on
     let stream = tls(pod.proxy.addr, AUTOREGISTRATION, &pod.root, Some(&leaf)).await;
     let no_window = Endpoint::from_static("http://control.invalid").initial_stream_window_size(0);
     let channel = channel_over(stream, no_window).await.unwrap();
-    for vm in 0..300 {
+    for vm in 0..150 {
         let session = Session::open(channel.clone(), hello(vm)).await.unwrap();
         for seq in 0..5 {
             let beat = harness_message::Kind::Heartbeat(v1::Heartbeat { seq });
@@ -303,5 +313,5 @@ async fn more_than_a_thousand_vms_of_one_identity_share_a_connection_and_slow_on
         }
     }
     assert_eq!(pod.proxy.upstreams().await, 1);
-    assert_eq!((vms.len(), stuck.len()), (1100, 300));
+    assert_eq!((vms.len(), stuck.len()), (1100, 150));
 }

@@ -4,17 +4,16 @@ use linkerd_harness_api::v1;
 use linkerd_harness_api::v1::controller_message::Kind;
 
 use super::*;
+use crate::linkerd::Flags;
 use crate::manifests::Source;
-use crate::registry::{
-    DISCONNECT_GRACE, DefaultAccess, Families, HEARTBEAT, Mesh, WORKLOAD_TTL, hello,
-};
+use crate::registry::{DefaultAccess, Families, HEARTBEAT, Reconnect, Rules, hello};
 
 struct Bench {
     commands: mpsc::Sender<Command>,
     view: watch::Receiver<Arc<View>>,
     // Their senders, so that the watches stay open.
     _manifests: watch::Sender<Arc<Manifests>>,
-    _anchors: watch::Sender<Arc<str>>,
+    _settings: watch::Sender<Arc<Settings>>,
 }
 
 fn start() -> Bench {
@@ -24,16 +23,22 @@ fn start() -> Bench {
     };
     let (manifests, _) = crate::manifests::parse(&[source]).unwrap();
     let (manifests, manifests_receiver) = watch::channel(Arc::new(manifests));
-    let (anchors, anchors_receiver) = watch::channel(Arc::from("ANCHORS"));
-    let (commands, commands_receiver) = mpsc::channel(8);
-    let mesh = Mesh {
+    let flags = Flags {
         cluster_domain: "cluster.local".into(),
         identity_trust_domain: "cluster.local".into(),
         linkerd_namespace: "linkerd".into(),
         cluster_networks: Vec::new(),
         default_inbound_policy: "deny".into(),
+    };
+    let settings = Settings::from_flags(flags, "ANCHORS".into());
+    let (settings, settings_receiver) = watch::channel(Arc::new(settings));
+    let (commands, commands_receiver) = mpsc::channel(8);
+    let rules = Rules {
         service_network: "10.96.0.0/16".parse().unwrap(),
         restore_window: Duration::from_secs(10),
+        disconnect_grace: Duration::from_secs(45),
+        workload_ttl: Duration::from_secs(15 * 60),
+        reconnect: Reconnect::Within(Duration::from_secs(2)),
         families: Families::All,
         default_access: DefaultAccess::TrustDomain,
         controller: "test".into(),
@@ -41,18 +46,18 @@ fn start() -> Bench {
     let inputs = Inputs {
         commands: commands_receiver,
         manifests: manifests_receiver,
-        anchors: anchors_receiver,
+        settings: settings_receiver,
         store: Link::Memory(Memory::default()),
         others: None,
         metrics: Metrics::default(),
     };
-    let (task, view) = Task::new(mesh, inputs);
+    let (task, view) = Task::new(rules, inputs);
     tokio::spawn(task.run());
     Bench {
         commands,
         view,
         _manifests: manifests,
-        _anchors: anchors,
+        _settings: settings,
     }
 }
 
@@ -98,13 +103,13 @@ async fn time_alone_restores_makes_unready_and_removes() {
         .await
         .unwrap();
     bench.view.wait_for(|view| !ready(view)).await.unwrap();
-    assert_eq!(lost.elapsed().as_secs(), DISCONNECT_GRACE.as_secs());
+    assert_eq!(lost.elapsed().as_secs(), 45);
     bench
         .view
         .wait_for(|view| view.members.is_empty())
         .await
         .unwrap();
-    assert_eq!(lost.elapsed().as_secs(), WORKLOAD_TTL.as_secs());
+    assert_eq!(lost.elapsed().as_secs(), 15 * 60);
 }
 
 #[tokio::test(start_paused = true)]

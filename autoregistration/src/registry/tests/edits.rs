@@ -43,7 +43,7 @@ fn annotations_of_the_group_change_the_proxys_settings() {
 fn new_trust_anchors_reach_living_workloads() {
     let mut bench = Bench::new(GROUP);
     bench.open(1, &VM);
-    let effects = bench.event(Event::Anchors("NEW".into()));
+    let effects = bench.event(Event::Settings(settings("NEW")));
     assert_eq!(
         assignment(&effects)
             .proxy
@@ -93,12 +93,12 @@ fn a_service_that_is_added_takes_no_address_away_from_another() {
             .collect::<BTreeMap<_, _>>()
     };
     // A /28 has 13 addresses, so that many of twelve names want the same.
-    let mesh = Mesh {
+    let rules = Rules {
         service_network: "10.96.0.0/28".parse().unwrap(),
-        ..mesh()
+        ..rules()
     };
     let mut text = String::new();
-    let mut bench = Bench::of(mesh, "");
+    let mut bench = Bench::with(rules, flags(), Replicas::One, "");
     for name in "lkjihgfedcba".chars() {
         let before = addresses(bench.view());
         text.push_str(&service(&name.to_string()));

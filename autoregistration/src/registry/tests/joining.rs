@@ -129,11 +129,11 @@ fn a_check_names_the_workload_and_the_obstacles_and_changes_nothing() {
 fn a_vm_that_proxies_could_not_verify_is_refused_and_says_why() {
     // The last label of a server name must not be a number, nor the whole longer than a DNS name.
     for domain in ["cluster.1".to_owned(), "long-domain.".repeat(16) + "local"] {
-        let mesh = Mesh {
+        let flags = Flags {
             identity_trust_domain: domain,
-            ..mesh()
+            ..flags()
         };
-        let mut bench = Bench::of(mesh, GROUP);
+        let mut bench = Bench::with(rules(), flags, Replicas::One, GROUP);
         let effects = bench.open(1, &VM);
         assert_eq!(ended(&effects, 1), Some(Reason::UnusableIdentity));
         assert_eq!(bench.names(), Vec::<String>::new());

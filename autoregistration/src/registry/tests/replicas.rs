@@ -40,7 +40,6 @@ fn census(vms: &[&Vm]) -> Event {
     Event::Census(Census {
         complete: true,
         present: vms.iter().map(|vm| claim(vm).fingerprint.short()).collect(),
-        suspended: false,
     })
 }
 
@@ -137,17 +136,10 @@ fn nobody_is_lost_before_the_leader_has_asked_everybody_for_the_whole_grace() {
     bench.event(census(&[]));
     assert_eq!(status(&bench), Status::True, "another had it meanwhile");
     bench.pass(seconds(1));
-    let suspended = Census {
-        complete: true,
-        suspended: true,
-        ..Census::default()
-    };
-    bench.event(Event::Census(suspended));
-    assert_eq!(status(&bench), Status::True, "too many at once");
     bench.event(census(&[]));
     assert_eq!(status(&bench), Status::Unknown);
 
-    bench.pass(WORKLOAD_TTL);
+    bench.pass(seconds(15 * 60));
     bench.event(census(&[]));
     bench.pass(seconds(1));
     assert_eq!(bench.names(), Vec::<String>::new());
@@ -182,4 +174,66 @@ fn a_vm_that_came_back_elsewhere_is_not_removed() {
     assert!(!removes(&bench));
     bench.pass(seconds(5));
     assert_eq!(bench.ready(), [true]);
+}
+
+#[test]
+fn of_two_replicas_that_ask_for_the_same_vm_one_gets_it() {
+    let other_process = |session| Vm { session, ..VM };
+    for (theirs, expected, ends) in [
+        (Vm { seq: 2, ..VM }, Claimed::Free, true),
+        (Vm { seq: 0, ..VM }, Claimed::Superseded, false),
+        (other_process(0), Claimed::Free, false),
+        (other_process(2), Claimed::Held, false),
+    ] {
+        let mut bench = Bench::of_several(GROUP);
+        bench.open(1, &VM);
+        let effects = ask(&mut bench, 1, &theirs);
+        assert_eq!(answer(&effects), Some((1, expected)));
+        assert_eq!(ended(&effects, 1).is_some(), ends);
+    }
+}
+
+#[test]
+fn when_many_are_lost_at_once_none_is_called_unreachable_until_they_are_back() {
+    let mut bench = Bench::of_several(GROUP);
+    let vms = [
+        "10.77.0.1",
+        "10.77.0.2",
+        "10.77.0.3",
+        "10.77.0.4",
+        "10.77.0.5",
+        "10.77.0.6",
+        "10.77.0.7",
+        "10.77.0.8",
+    ];
+    let vms = vms.map(|ip| Vm {
+        instance: ip.as_bytes()[8],
+        ip,
+        ..VM
+    });
+    for (stream, vm) in (1..).zip(&vms) {
+        join(&mut bench, stream, vm);
+    }
+    bench.event(Event::Leading(true));
+    for stream in 1..=8 {
+        bench.event(Event::Closed { stream });
+    }
+    bench.notices.clear();
+    for _ in 0..10 {
+        bench.pass(seconds(10));
+        bench.event(census(&[]));
+    }
+    assert_eq!(bench.notices.len(), 1, "the group is told once");
+    assert!(bench.registry.totals().mass_loss);
+    assert_eq!(bench.ready(), [true; 8]);
+
+    let back = vms.each_ref();
+    bench.event(census(&back[..7]));
+    assert!(!bench.registry.totals().mass_loss);
+    bench.pass(seconds(40));
+    bench.event(census(&back[..7]));
+    assert_eq!(bench.ready(), [true; 8], "it has its whole grace again");
+    bench.pass(seconds(10));
+    bench.event(census(&back[..7]));
+    assert_eq!(bench.ready().iter().filter(|ready| **ready).count(), 7);
 }

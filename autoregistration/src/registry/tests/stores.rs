@@ -38,7 +38,7 @@ fn ready() -> Ready {
 }
 
 fn registry(text: &str) -> Registry {
-    Registry::new(mesh(), Replicas::One, manifests(text), "ANCHORS".into())
+    Registry::new(rules(), Replicas::One, manifests(text), settings("ANCHORS"))
 }
 
 fn open(registry: &mut Registry, stream: StreamId, vm: &Vm) -> Vec<Effect> {
