@@ -144,8 +144,16 @@ impl Session<'_> {
                     let Some(message) = message? else {
                         return Err(tonic::Status::unavailable("the controller ended the stream"));
                     };
-                    if let Some(end) = self.hear(message.kind) {
-                        return Ok(end);
+                    match self.hear(message.kind) {
+                        // The session goes on until then, so that no change of health is missed.
+                        Some(End::Renew(within)) => {
+                            let at = Instant::now() + within.mul_f64(rand::rng().random());
+                            if at < renewal.deadline() {
+                                renewal.as_mut().reset(at);
+                            }
+                        }
+                        Some(end) => return Ok(end),
+                        None => {}
                     }
                     next_beat = next_beat.min(Instant::now() + self.heartbeat);
                 }
