@@ -23,7 +23,7 @@ use crate::registry::task::Command;
 
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// For a connection and all its requests, also when its client does not read.
-const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
 const MOST_CONNECTIONS: usize = 64;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -44,6 +44,8 @@ autoregistration, standalone
 pub struct Admin {
     /// Where the state is asked for.
     pub registry: mpsc::Sender<Command>,
+    /// Whether the state is shown in full. In a cluster the API server shows it.
+    pub lists: bool,
     /// Whether we take VMs.
     pub ready: watch::Receiver<bool>,
     /// Counters.
@@ -127,7 +129,7 @@ impl Admin {
     }
 
     async fn objects(&self, path: &str) -> Response<Full<Bytes>> {
-        if path != "/hosts" && !kubernetes::has(path) {
+        if !self.lists || (path != "/hosts" && !kubernetes::has(path)) {
             return text(
                 StatusCode::NOT_FOUND,
                 format!("not here; there are:\n\n{INDEX}"),

@@ -107,6 +107,7 @@ impl Cluster {
         let (phase, phase_receiver) = watch::channel(Phase::Starting);
         let admin = Admin {
             registry: commands.clone(),
+            lists: false,
             ready: ready_receiver,
             metrics: metrics.clone(),
             started: time::OffsetDateTime::now_utc(),

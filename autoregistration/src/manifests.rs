@@ -15,7 +15,7 @@ mod service;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
@@ -33,6 +33,8 @@ pub struct Manifests {
     pub groups: BTreeMap<(String, String), Group>,
     /// Services by (namespace, name).
     pub services: BTreeMap<(String, String), ServiceManifest>,
+    /// Groups that are there and cannot be read: nobody can join them, and nobody is taken out.
+    pub unreadable: BTreeSet<(String, String)>,
 }
 
 /// An `ExternalGroup`.
@@ -46,6 +48,8 @@ pub struct Group {
     pub uid: String,
     /// Generation of its content; 1 where nobody counts.
     pub generation: i64,
+    /// Rises with each edit, also when the group was deleted and made again, whose generations begin anew.
+    pub edition: i64,
     /// Whether it is being deleted, so that nobody can join it any more.
     pub deleting: bool,
     /// Labels of its workloads.

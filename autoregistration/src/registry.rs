@@ -227,9 +227,13 @@ pub struct Registry {
     sessions: BTreeMap<StreamId, Session>,
     /// Streams whose place others ask for.
     challenged: BTreeSet<StreamId>,
+    /// Streams that wait for an address to be free.
+    roomers: BTreeSet<StreamId>,
     /// Streams whose VM the other replicas are asked for.
     claiming: BTreeMap<Fingerprint, StreamId>,
     breaker: Breaker,
+    /// Since when we have led for long enough to call VMs lost.
+    judges_from: Duration,
     /// Questions of other replicas that wait for the answer of a stream of ours.
     asked: BTreeMap<AskId, claims::Asked>,
     /// Workloads that have not yet been told of the newest manifests and anchors.
@@ -237,6 +241,8 @@ pub struct Registry {
     /// When the next of them are.
     batch_at: Duration,
     restored: bool,
+    /// We will go down.
+    departing: bool,
     /// Nothing is due before this.
     due: Option<Duration>,
     changed: bool,
@@ -281,11 +287,14 @@ impl Registry {
             workloads: Workloads::default(),
             sessions: BTreeMap::new(),
             challenged: BTreeSet::new(),
+            roomers: BTreeSet::new(),
             claiming: BTreeMap::new(),
             breaker: Breaker::default(),
+            judges_from: Duration::ZERO,
             asked: BTreeMap::new(),
             rollout: VecDeque::new(),
             batch_at: Duration::ZERO,
+            departing: false,
             changed: true,
             now: Duration::ZERO,
             effects: Vec::new(),
@@ -386,6 +395,7 @@ impl Registry {
 
     /// Each harness chooses its moment within the time, and its workload stays as it is meanwhile.
     fn depart(&mut self, within: Duration) {
+        self.departing = true;
         for stream in self.sessions.keys().copied().collect::<Vec<_>>() {
             self.effects
                 .push(Effect::SentAway(Reason::Draining.as_str()));
@@ -403,16 +413,20 @@ impl Registry {
     fn shut_down(&mut self) {
         let window = self.reconnect_window();
         self.depart(window);
-        let refusal = Refusal::new(
-            Reason::Draining,
-            format!("{} is going down", self.rules.controller),
-        )
-        .retry_after(window);
+        let refusal = self.going_down();
         let streams = self.sessions.keys();
         let ends = streams.map(|stream| Effect::End(*stream, Some(refusal.clone())));
         self.effects.extend(ends);
         // Not `end`: that VMs lose their streams by our doing says nothing about the VMs.
         self.sessions.clear();
+    }
+
+    fn going_down(&self) -> Refusal {
+        Refusal::new(
+            Reason::Draining,
+            format!("{} is going down", self.rules.controller),
+        )
+        .retry_after(self.reconnect_window())
     }
 
     fn waits(&self, stream: StreamId) -> bool {

@@ -141,6 +141,7 @@ impl Standalone {
 
         let admin_service = Admin {
             registry: commands.clone(),
+            lists: true,
             ready: ready_receiver,
             metrics,
             started: time::OffsetDateTime::now_utc(),

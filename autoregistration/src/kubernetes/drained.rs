@@ -27,6 +27,8 @@ const KIND: &str = "ExternalWorkload";
 #[derive(Debug, Default)]
 pub struct Drains {
     waiting: BTreeMap<Key, Drain>,
+    /// Nothing has come before this.
+    next: Option<Instant>,
     namespaces: BTreeMap<String, Asked>,
 }
 
@@ -35,6 +37,8 @@ struct Drain {
     since: Instant,
     /// Since when it is out of the slices.
     out: Option<Instant>,
+    /// Whether it was told that it has come.
+    told: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,8 +55,11 @@ impl Drains {
         let drain = Drain {
             since: now,
             out: None,
+            told: false,
         };
-        self.waiting.entry(key.clone()).or_insert(drain);
+        let drain = self.waiting.entry(key.clone()).or_insert(drain);
+        let until = drain.until();
+        self.next = self.next.into_iter().chain([until]).min();
     }
 
     /// Nobody waits for `key`.
@@ -65,10 +72,26 @@ impl Drains {
         self.waiting.get(key).is_some_and(|it| it.until() <= now)
     }
 
-    /// Those for which it has come.
-    pub fn drained(&self, now: Instant) -> Vec<Key> {
-        let drained = self.waiting.iter().filter(|(_, it)| it.until() <= now);
-        drained.map(|(key, _)| key.clone()).collect()
+    /// Those for which it has come, each once.
+    pub fn drained(&mut self, now: Instant) -> Vec<Key> {
+        if self.next.is_none_or(|next| next > now) {
+            return Vec::new();
+        }
+        let mut drained = Vec::new();
+        self.next = None;
+        for (key, drain) in &mut self.waiting {
+            if drain.told {
+                continue;
+            }
+            let until = drain.until();
+            if until <= now {
+                drain.told = true;
+                drained.push(key.clone());
+            } else {
+                self.next = self.next.into_iter().chain([until]).min();
+            }
+        }
+        drained
     }
 
     /// The namespaces to be asked now. For each an answer must come.
@@ -108,6 +131,8 @@ impl Drains {
             // What was asked before says nothing.
             if of == namespace && drain.since <= asked && !ready.contains(name) {
                 drain.out = drain.out.or(Some(now));
+                let until = drain.until();
+                self.next = self.next.into_iter().chain([until]).min();
             }
         }
     }

@@ -77,8 +77,13 @@ impl Known {
             let group = entry.group.clone()?;
             Some((key.clone(), group))
         });
+        let unreadable = self
+            .groups
+            .iter()
+            .filter(|(_, entry)| entry.group.is_none());
         Manifests {
             groups: taken.collect(),
+            unreadable: unreadable.map(|(key, _)| key.clone()).collect(),
             ..Manifests::default()
         }
     }
@@ -107,6 +112,7 @@ impl Known {
                 group: Some(Group {
                     uid: uid.clone(),
                     generation: object.metadata.generation.unwrap_or_default(),
+                    edition: edition(object),
                     deleting: object.metadata.deletion_timestamp.is_some(),
                     ..group
                 }),
@@ -130,6 +136,14 @@ impl Known {
         };
         (key, entry)
     }
+}
+
+/// Seconds of its creation, and in the lower 24 bits its generation.
+fn edition(object: &DynamicObject) -> i64 {
+    let created = object.metadata.creation_timestamp.as_ref();
+    let created = created.map_or(0, |time| time.0.as_second());
+    let generation = object.metadata.generation.unwrap_or_default();
+    (created << 24) + generation.clamp(0, (1 << 24) - 1)
 }
 
 fn key(object: &DynamicObject) -> Key {

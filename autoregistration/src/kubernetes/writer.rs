@@ -362,7 +362,10 @@ impl Writer {
             Step::Nothing => {
                 self.queue.remove(key);
                 item.turns = None;
-                if item.told.take().is_some() {
+                // Whoever wishes it gone has to hear that it is, also when it never was.
+                let is_gone = matches!(item.desired, Desired::Gone { .. })
+                    && self.workloads.get(key).is_none();
+                if item.told.take().is_some() || is_gone {
                     self.outbox.recovered(key.clone());
                 }
             }

@@ -70,6 +70,7 @@ pub(super) fn read(object: &Node<'_>) -> Option<Group> {
     Some(Group {
         uid: uid(&namespace, &name),
         generation: 1,
+        edition: 1,
         deleting: false,
         namespace,
         name,

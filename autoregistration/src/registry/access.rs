@@ -51,7 +51,13 @@ impl Registry {
             }
         }
         let others = self.workloads.companions(workload);
+        // One that is in keeps its place, also when there are more than there may be.
+        let is_in = self
+            .workloads
+            .get(&workload.key())
+            .is_some_and(|known| known.fingerprint == workload.fingerprint && !known.is_leaving());
         if let Some(most) = access.max_workloads
+            && !is_in
             && usize::try_from(most).is_ok_and(|most| others >= most)
         {
             let message = format!(

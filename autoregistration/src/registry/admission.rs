@@ -23,6 +23,10 @@ use crate::store::Key;
 
 /// Before a VM tries again what a person has to mend first.
 const LONG_WAIT: Duration = Duration::from_secs(60);
+/// Sessions of a replica; each takes some 40 KiB.
+const MOST_SESSIONS: usize = 40_000;
+/// Sessions of one identity that are no workload yet.
+const MOST_WAITING: usize = 2000;
 
 /// What a `Hello` would come to, for `Check`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,8 +42,33 @@ pub struct Verdict {
 impl Registry {
     pub(super) fn open(&mut self, stream: StreamId, caller: SpiffeId, hello: Hello) {
         let session = Session::new(caller, hello, self.now);
+        self.due_at(super::sweep::silence_ends(&session));
         self.sessions.insert(stream, session);
+        if self.departing {
+            // One connection of a pod's proxy carries many streams: a new one of it would come to us again and again.
+            let refusal = self.going_down();
+            return self.refuse(stream, refusal);
+        }
+        if let Some(refusal) = self.too_many(stream) {
+            return self.refuse(stream, refusal);
+        }
         self.admit(stream);
+    }
+
+    /// A session costs memory whether it comes to anything or not.
+    fn too_many(&self, stream: StreamId) -> Option<Refusal> {
+        let caller = &self.sessions.get(&stream)?.caller;
+        let waiting = self.sessions.values().filter(|session| {
+            matches!(session.stage, Stage::Waiting(_)) && session.caller == *caller
+        });
+        let message = if self.sessions.len() > MOST_SESSIONS {
+            format!("this replica has {MOST_SESSIONS} sessions")
+        } else if waiting.count() > MOST_WAITING {
+            format!("{MOST_WAITING} sessions of {caller} wait already")
+        } else {
+            return None;
+        };
+        Some(Refusal::new(Reason::RateLimited, message).retry_after(LONG_WAIT))
     }
 
     /// Tries to make a session that waits into a workload.
@@ -80,7 +109,7 @@ impl Registry {
         }
         match self.make_room(&key, made.ips()) {
             Ok(true) => self.join(stream, made, &hello),
-            Ok(false) => self.wait(stream, Wait::Room),
+            Ok(false) => self.wait_for_room(stream),
             Err(refusal) => self.refuse(stream, refusal),
         }
     }
@@ -116,6 +145,7 @@ impl Registry {
         }
         self.settle(&key);
         self.audit(stream, Outcome::Assigned, None);
+        self.admit_roomers();
         if is_there {
             self.assign(stream);
         } else {
@@ -234,6 +264,28 @@ impl Registry {
         );
     }
 
+    fn wait_for_room(&mut self, stream: StreamId) {
+        self.roomers.insert(stream);
+        self.wait(stream, Wait::Room);
+        self.send(
+            stream,
+            Kind::Pending(v1::Pending {
+                reason: Reason::AddressInUse.as_str().to_owned(),
+                message: "the workload that had this address is being removed".to_owned(),
+            }),
+        );
+    }
+
+    /// An address may be free.
+    pub(super) fn admit_roomers(&mut self) {
+        for stream in std::mem::take(&mut self.roomers) {
+            let waits = self.sessions.get(&stream);
+            if waits.is_some_and(|session| session.stage == Stage::Waiting(Wait::Room)) {
+                self.admit(stream);
+            }
+        }
+    }
+
     /// The key that the workload has, or would get.
     fn key_of(&self, fingerprint: Fingerprint, hello: &Hello) -> Option<Key> {
         (0..CANDIDATES)
@@ -308,11 +360,13 @@ impl Registry {
     }
 
     /// The refusal of another VM with an address of `holder`; `None` when `holder` may be replaced.
-    fn address_in_use(&self, holder: &Key) -> Option<Refusal> {
+    pub(super) fn address_in_use(&self, holder: &Key) -> Option<Refusal> {
         let refusal = |ips: &[IpAddr], identity: &str, wait| {
             let message = format!(
-                "{ips:?} is an address of workload {}/{} ({identity}); two machines cannot share one",
-                holder.0, holder.1
+                "{ips:?} is an address of workload {}/{} ({}); two machines cannot share one",
+                holder.0,
+                holder.1,
+                identity.escape_debug()
             );
             Some(Refusal::new(Reason::AddressInUse, message).retry_after(wait))
         };

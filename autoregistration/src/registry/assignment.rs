@@ -38,7 +38,7 @@ pub(super) fn build(
     };
     assignment.config_hash = content_hash(&assignment);
     Some(v1::Assignment {
-        group_generation: group.generation,
+        group_generation: group.edition,
         timing: Some(v1::Timing {
             heartbeat: wire(HEARTBEAT),
             disconnect_grace: wire(rules.disconnect_grace),

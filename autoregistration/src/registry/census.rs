@@ -9,7 +9,13 @@ use super::workload::{Duty, Presence, Workload};
 use super::{Effect, Registry, Replicas};
 use crate::breaker::{Breaker, Change, Count};
 use crate::kubernetes::events::Reason as Event;
+use crate::shutdown;
 use crate::store::{Key, Ready, Status};
+
+/// Reason of a workload that is removed because its VM did not come back.
+const EXPIRED: &str = "Expired";
+/// A VM for which there was no room is told to come again after so long at most.
+const TURN: Duration = Duration::from_secs(31);
 
 /// Who has a session on another replica.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,13 +36,16 @@ impl Registry {
         self.leading = leading;
         self.breaker = Breaker::default();
         self.forget_silence();
+        // The VMs of the one that led before us may still be on their way to another replica.
+        let on_their_way = shutdown::reconnect_window(self.workloads.len(), 1) + TURN;
+        self.judges_from = self.now.saturating_add(on_their_way);
         if leading {
             return;
         }
         // Whoever leads now says so himself.
         for key in self.lost() {
             if let Some(workload) = self.workloads.get_mut(&key)
-                && workload.duty == Duty::Mark
+                && (workload.duty == Duty::Mark || workload.condition.ready.reason == EXPIRED)
             {
                 workload.duty = Duty::None;
             }
@@ -69,7 +78,7 @@ impl Registry {
             }
         }
         self.count_lost(elsewhere);
-        if self.breaker.is_active() {
+        if self.breaker.is_active() || self.now < self.judges_from {
             self.effects.push(Effect::Swept("SUSPENDED"));
         } else {
             let called = self.judge_lost();
@@ -144,7 +153,7 @@ impl Registry {
                     workload = key.1,
                     "workload has expired, it is removed"
                 );
-                workload.retire("Expired", "its harness did not come back", now);
+                workload.retire(EXPIRED, "its harness did not come back", now);
                 let message = "its harness did not come back".to_owned();
                 self.notice_workload(&key, Event::Removed, message);
             } else if since.saturating_add(grace) <= now

@@ -70,6 +70,9 @@ impl Registry {
             .and_then(|stream| Some((stream, self.sessions.get(&stream)?)));
         let Some((holder, session)) = holder else {
             let claimed = self.contend(claim);
+            if claimed == Claimed::Free {
+                self.hand_over(claim.fingerprint);
+            }
             self.effects.push(Effect::Answer(ask, claimed));
             return;
         };
@@ -91,6 +94,20 @@ impl Registry {
         } else {
             self.effects.push(Effect::Answer(ask, Claimed::Superseded));
         }
+    }
+
+    /// Another replica has it now: whatever was still to be written here is over.
+    fn hand_over(&mut self, fingerprint: Fingerprint) {
+        let Some(key) = self.workloads.by_fingerprint(fingerprint).cloned() else {
+            return;
+        };
+        if let Some(workload) = self.workloads.get_mut(&key)
+            && matches!(workload.presence, Presence::Lost(_))
+        {
+            workload.presence = Presence::Lost(self.now);
+            workload.duty = Duty::None;
+        }
+        self.settle(&key);
     }
 
     /// Both replicas ask for a VM that neither has yet: the newer stream of a process wins; of two processes the one that

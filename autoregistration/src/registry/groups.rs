@@ -1,5 +1,6 @@
 //! Edits of the manifests and of the mesh's settings, taken over by living workloads, some at a time.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,8 +9,8 @@ use tracing::info;
 use super::admission::group_key;
 use super::hello::Hello;
 use super::session::{Stage, Wait};
-use super::workload::{Duty, Presence};
-use super::{Registry, Replicas};
+use super::workload::{Duty, Presence, Workload};
+use super::{Registry, Replicas, StreamId};
 use crate::manifests::Manifests;
 use crate::store::Key;
 
@@ -37,7 +38,7 @@ impl Registry {
             match self.manifests.groups.get(&group) {
                 Some(now) if before.groups.get(&group) == Some(now) => {}
                 Some(_) => edited.push(key.clone()),
-                None if workload.is_leaving() => {}
+                None if workload.is_leaving() || self.manifests.unreadable.contains(&group) => {}
                 None => bereft.push(key.clone()),
             }
         }
@@ -88,14 +89,21 @@ impl Registry {
 
     fn roll_out(&mut self, keys: Vec<Key>) {
         let idle = self.rollout.is_empty();
-        for key in keys {
-            if !self.rollout.contains(&key) {
-                self.rollout.push_back(key);
-            }
-        }
+        let told: BTreeSet<&Key> = self.rollout.iter().collect();
+        let keys = keys
+            .into_iter()
+            .filter(|key| !told.contains(key) && self.is_ours_to_tell(key))
+            .collect::<Vec<_>>();
+        self.rollout.extend(keys);
         if idle {
             self.next_batch();
         }
+    }
+
+    /// One that is lost has only us, when we are alone.
+    fn is_ours_to_tell(&self, key: &Key) -> bool {
+        let stream = self.workloads.get(key).map(Workload::stream);
+        stream.is_some_and(|stream| stream.is_some() || self.replicas == Replicas::One)
     }
 
     /// Tells some of those that have not been told.
@@ -104,11 +112,11 @@ impl Registry {
             let Some(key) = self.rollout.pop_front() else {
                 break;
             };
+            let stream = self.workloads.get(&key).and_then(Workload::stream);
+            if self.is_shut_out(&key, stream) {
+                continue;
+            }
             self.reshape(&key);
-            let stream = self
-                .workloads
-                .get(&key)
-                .and_then(super::workload::Workload::stream);
             if let Some(stream) = stream {
                 self.assign_if_changed(stream);
             }
@@ -117,6 +125,23 @@ impl Registry {
         if !self.rollout.is_empty() {
             self.due_at(self.batch_at);
         }
+    }
+
+    /// Takes a member out that its group does not let in any more.
+    fn is_shut_out(&mut self, key: &Key, stream: Option<StreamId>) -> bool {
+        let (Some(stream), Some(workload)) = (stream, self.workloads.get(key)) else {
+            return false;
+        };
+        let Some(refusal) = self.not_let_in(workload, workload.ips()) else {
+            return false;
+        };
+        let now = self.now;
+        if let Some(workload) = self.workloads.get_mut(key) {
+            workload.retire("NotAllowed", "its group does not let it in any more", now);
+        }
+        self.settle(key);
+        self.refuse(stream, refusal);
+        true
     }
 
     /// Makes the spec of a workload anew, of what its VM, its group and the mesh say now.
@@ -140,6 +165,7 @@ impl Registry {
         if *workload.spec == spec {
             return;
         }
+        let moves = workload.ips() != spec.ips;
         self.workloads.change(key, |workload| {
             workload.spec = Arc::new(spec);
             if workload.stream().is_none() && workload.duty == Duty::None {
@@ -147,10 +173,13 @@ impl Registry {
             }
         });
         self.settle(key);
+        if moves {
+            self.admit_roomers();
+        }
     }
 
     /// Sends the assignment when it has changed.
-    fn assign_if_changed(&mut self, stream: super::StreamId) {
+    fn assign_if_changed(&mut self, stream: StreamId) {
         let sent = self.sessions.get(&stream).map(|session| &session.sent);
         let now = self.assignment(stream).map(|(_, made)| made.config_hash);
         if now.is_some_and(|now| sent.is_some_and(|sent| *sent != now)) {

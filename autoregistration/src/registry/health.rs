@@ -33,6 +33,8 @@ pub struct Condition {
     penalty: Duration,
     /// When it last fell from ready.
     fell: Option<Duration>,
+    /// Other reasons of the same status since the first of them.
+    reasons: (u32, Duration),
 }
 
 const LONGEST_REASON: usize = 64;
@@ -42,6 +44,8 @@ const LONGEST_MESSAGE: usize = 256;
 pub(super) const LEAST_PENALTY: Duration = Duration::from_secs(5);
 /// The same for one that falls again and again; doubled with each fall up to this.
 const LONGEST_PENALTY: Duration = Duration::from_secs(60);
+/// So many other reasons of the same status count within this time.
+const REASONS: (u32, Duration) = (3, Duration::from_secs(60));
 /// Ready for so long, falls are forgotten.
 const FORGIVEN: Duration = Duration::from_secs(300);
 
@@ -97,6 +101,7 @@ impl Condition {
             since: now,
             penalty: LEAST_PENALTY,
             fell: None,
+            reasons: (0, now),
         }
     }
 
@@ -107,6 +112,18 @@ impl Condition {
         let rises = ready.status == Status::True && self.ready.status != Status::True;
         if rises && self.held_until().is_some_and(|until| until > now) {
             return false;
+        }
+        if ready.status == self.ready.status && ready.reason != self.ready.reason {
+            let (number, first) = self.reasons;
+            self.reasons = if now.saturating_sub(first) < REASONS.1 {
+                (number + 1, first)
+            } else {
+                (1, now)
+            };
+            if self.reasons.0 > REASONS.0 {
+                // Each is a write that changes nothing for anybody who sends traffic.
+                return true;
+            }
         }
         self.set(ready, now);
         true
@@ -176,6 +193,24 @@ mod tests {
         now += FORGIVEN;
         condition.report(&health(State::Unhealthy), now);
         assert_eq!(condition.held_until(), Some(now + LEAST_PENALTY));
+    }
+
+    #[test]
+    fn reasons_that_change_all_the_time_are_left_out() {
+        let mut condition = Condition::new(Ready::starting(), Duration::ZERO);
+        let because = |reason: &str| {
+            Health::from_wire(v1::HealthReport {
+                state: State::Unhealthy.into(),
+                reason: reason.into(),
+                ..v1::HealthReport::default()
+            })
+        };
+        for (reason, shown) in [("A", "A"), ("B", "B"), ("C", "C"), ("D", "C"), ("E", "C")] {
+            condition.report(&because(reason), seconds(1));
+            assert_eq!(condition.ready.reason, shown);
+        }
+        condition.report(&because("F"), seconds(61));
+        assert_eq!(condition.ready.reason, "F");
     }
 
     #[test]

@@ -46,11 +46,14 @@ impl Registry {
         let Some(workload) = self.workloads.get_mut(key) else {
             self.changed = true;
             self.workloads.put(read);
-            return;
+            return self.part_twins(key);
         };
         let before = workload.there.as_ref();
         let renewed = before.is_none_or(|before| before.uid != stored.uid);
         let ready = stored.readiness();
+        // Of an object that is not what it was, another replica has written.
+        let others = before
+            .is_some_and(|before| before.uid != stored.uid || !before.readiness().same(&ready));
         workload.there = Some(Box::new(stored.clone()));
         match (workload.presence, workload.duty) {
             (Presence::Connected(stream), _) => {
@@ -60,24 +63,88 @@ impl Registry {
                 self.acknowledge_owed(stream);
             }
             (Presence::Lost(_), Duty::Remove { seen_unready }) => {
-                if ready.status != Status::True {
-                    workload.duty = Duty::Remove { seen_unready: true };
-                } else if seen_unready {
+                let again = others && renewed;
+                if again || (seen_unready && ready.status == Status::True) {
                     // Its VM has come to another replica meanwhile.
-                    workload.duty = Duty::None;
-                    workload.presence = Presence::Lost(now);
-                    workload.condition.set(ready, now);
+                    self.leave_to_others(key, read);
+                } else if ready.status != Status::True {
+                    workload.duty = Duty::Remove { seen_unready: true };
                 }
+            }
+            (Presence::Lost(_), Duty::Mark) if others && ready.status != Status::Unknown => {
+                self.leave_to_others(key, read);
             }
             (Presence::Lost(_), Duty::LastWord | Duty::Mark) => {}
             (Presence::Lost(_), Duty::None) => {
+                let rises = ready.status == Status::True;
                 self.workloads.change(key, |workload| {
                     workload.spec = read.spec;
+                    // Whoever has written that has its VM.
+                    if rises && workload.condition.ready.status != Status::True {
+                        workload.presence = Presence::Lost(now);
+                    }
                     workload.condition.set(ready, now);
                 });
+                self.part_twins(key);
             }
         }
         self.settle(key);
+    }
+
+    /// Two replicas may let two VMs with one address in at the same moment. Both see it then, and agree on who goes: the
+    /// one with the greater fingerprint.
+    fn part_twins(&mut self, key: &Key) {
+        let Some(other) = self.workloads.get(key) else {
+            return;
+        };
+        if other.is_leaving() || other.condition.ready.status == Status::Unknown {
+            return;
+        }
+        let (fingerprint, ips) = (other.fingerprint, other.ips().to_vec());
+        for twin in self.workloads.holders(key, &ips) {
+            let Some(workload) = self.workloads.get(&twin) else {
+                continue;
+            };
+            let Some(stream) = workload
+                .stream()
+                .filter(|_| workload.fingerprint > fingerprint)
+            else {
+                continue;
+            };
+            let Some(refusal) = self.address_in_use(key) else {
+                continue;
+            };
+            let now = self.now;
+            if let Some(workload) = self.workloads.get_mut(&twin) {
+                workload.retire("Replaced", "its address belongs to another workload", now);
+            }
+            self.settle(&twin);
+            self.refuse(stream, refusal);
+        }
+    }
+
+    /// Takes a workload as it is, for another replica has its VM.
+    fn leave_to_others(&mut self, key: &Key, read: Workload) {
+        let now = self.now;
+        self.workloads.change(key, |workload| {
+            workload.spec = read.spec;
+            workload.condition.set(read.condition.ready, now);
+            workload.presence = Presence::Lost(now);
+            workload.duty = Duty::None;
+        });
+        self.settle(key);
+        self.admit_roomers();
+    }
+
+    /// Takes a workload out that is not there, and of which nothing is wanted any more.
+    pub(super) fn forget(&mut self, key: &Key) {
+        drop(self.workloads.take(key));
+        self.changed = true;
+        self.effects.push(super::Effect::Wish(crate::store::Wish {
+            key: key.clone(),
+            desired: None,
+        }));
+        self.admit_roomers();
     }
 
     fn take_gone(&mut self, key: &Key) {
@@ -96,20 +163,13 @@ impl Registry {
             self.settle(key);
             return;
         }
-        if let Some(workload) = self.workloads.take(key) {
-            info!(
-                namespace = key.0,
-                workload = key.1,
-                reason = workload.condition.ready.reason,
-                "workload removed"
-            );
-        }
-        self.changed = true;
-        self.effects.push(super::Effect::Wish(crate::store::Wish {
-            key: key.clone(),
-            desired: None,
-        }));
-        self.admit_waiting(|wait, _| matches!(wait, Wait::Room));
+        info!(
+            namespace = key.0,
+            workload = key.1,
+            reason = workload.condition.ready.reason,
+            "workload removed"
+        );
+        self.forget(key);
     }
 
     fn take_failure(&mut self, key: &Key, failure: Failure, message: &str) {
@@ -121,6 +181,15 @@ impl Registry {
             .get(&stream)
             .is_some_and(|session| !session.sent.is_empty());
         match failure {
+            // It is there by now, so that the next name is taken.
+            Failure::Foreign if self.workloads.foreign(key).is_some() => {
+                self.forget(key);
+                if let Some(session) = self.sessions.get_mut(&stream) {
+                    session.sent.clear();
+                    session.stage = Stage::Waiting(Wait::Room);
+                }
+                self.admit(stream);
+            }
             Failure::Foreign => {
                 let refusal = Refusal::new(
                     Reason::NameTaken,

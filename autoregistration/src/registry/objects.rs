@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Registry;
 use super::health::{Condition, Status};
+use super::name::Fingerprint;
 use super::session::{Session, Stage};
 use crate::manifests::Manifests;
 use crate::view::{Service, View};
@@ -132,13 +133,13 @@ impl Registry {
         }
     }
 
-    /// Short fingerprints of the workloads whose VM has a stream here.
+    /// Short fingerprints of the VMs that have a stream here, those that wait included: they are not lost.
     pub fn digest(&self) -> Vec<[u8; 16]> {
         self.sessions
             .values()
-            .filter_map(|session| match &session.stage {
-                Stage::Joined(key) => Some(self.workloads.get(key)?.fingerprint.short()),
-                Stage::Waiting(_) => None,
+            .map(|session| {
+                let hello = &session.hello;
+                Fingerprint::new(&hello.group, &session.caller, &hello.instance_id).short()
             })
             .collect()
     }

@@ -130,6 +130,7 @@ impl Registry {
         let Some(session) = self.sessions.remove(&stream) else {
             return;
         };
+        self.roomers.remove(&stream);
         if session.stage == Stage::Waiting(Wait::Replicas) {
             self.claiming.retain(|_, claimant| *claimant != stream);
         }
@@ -141,12 +142,17 @@ impl Registry {
             if workload.duty == Duty::None {
                 workload.duty = Duty::LastWord;
             }
-            info!(
-                namespace = key.0,
-                workload = key.1,
-                "session ended, workload kept"
-            );
-            self.settle(&key);
+            if workload.there.is_none() && !workload.is_leaving() {
+                // It never came to be.
+                self.forget(&key);
+            } else {
+                info!(
+                    namespace = key.0,
+                    workload = key.1,
+                    "session ended, workload kept"
+                );
+                self.settle(&key);
+            }
             if self.replicas == Replicas::One {
                 self.due_at(self.now.saturating_add(self.rules.disconnect_grace));
             }

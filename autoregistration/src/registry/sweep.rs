@@ -118,7 +118,7 @@ impl Registry {
     }
 }
 
-fn silence_ends(session: &Session) -> Duration {
+pub(super) fn silence_ends(session: &Session) -> Duration {
     session
         .last_heard
         .saturating_add(HEARTBEAT * MISSED_HEARTBEATS)

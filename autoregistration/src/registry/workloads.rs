@@ -13,9 +13,12 @@ pub(super) struct Workloads {
     ours: BTreeMap<Key, Workload>,
     foreign: BTreeMap<Key, Foreign>,
     by_fingerprint: BTreeMap<Fingerprint, Key>,
-    by_ip: BTreeMap<IpAddr, BTreeSet<Key>>,
+    by_ip: ByIp,
+    foreign_by_ip: ByIp,
     by_group: BTreeMap<Key, BTreeSet<String>>,
 }
+
+type ByIp = BTreeMap<IpAddr, BTreeSet<Key>>;
 
 /// A workload that somebody else has made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +66,8 @@ impl Workloads {
     /// Keys of others that have one of these addresses, ours and foreign ones.
     pub(super) fn holders(&self, key: &Key, ips: &[IpAddr]) -> BTreeSet<Key> {
         ips.iter()
-            .filter_map(|ip| self.by_ip.get(ip))
+            .flat_map(|ip| [self.by_ip.get(ip), self.foreign_by_ip.get(ip)])
+            .flatten()
             .flatten()
             .filter(|other| *other != key)
             .cloned()
@@ -91,7 +95,7 @@ impl Workloads {
             .entry((key.0.clone(), workload.group.name.to_string()))
             .or_default()
             .insert(key.1.clone());
-        self.list(&key, workload.ips());
+        list(&mut self.by_ip, &key, workload.ips());
         self.ours.insert(key, workload);
     }
 
@@ -107,13 +111,13 @@ impl Workloads {
                 self.by_group.remove(&group);
             }
         }
-        self.unlist(key, workload.ips());
+        unlist(&mut self.by_ip, key, workload.ips());
         Some(workload)
     }
 
     pub(super) fn put_foreign(&mut self, key: &Key, stored: &Stored) {
         self.take_foreign(key);
-        self.list(key, &stored.spec.ips);
+        list(&mut self.foreign_by_ip, key, &stored.spec.ips);
         let foreign = Foreign {
             ips: stored.spec.ips.clone(),
             identity: stored.spec.identity.clone(),
@@ -123,7 +127,7 @@ impl Workloads {
 
     pub(super) fn take_foreign(&mut self, key: &Key) {
         if let Some(foreign) = self.foreign.remove(key) {
-            self.unlist(key, &foreign.ips);
+            unlist(&mut self.foreign_by_ip, key, &foreign.ips);
         }
     }
 
@@ -135,20 +139,20 @@ impl Workloads {
             .cloned()
             .collect()
     }
+}
 
-    fn list(&mut self, key: &Key, ips: &[IpAddr]) {
-        for ip in ips {
-            self.by_ip.entry(*ip).or_default().insert(key.clone());
-        }
+fn list(by_ip: &mut ByIp, key: &Key, ips: &[IpAddr]) {
+    for ip in ips {
+        by_ip.entry(*ip).or_default().insert(key.clone());
     }
+}
 
-    fn unlist(&mut self, key: &Key, ips: &[IpAddr]) {
-        for ip in ips {
-            if let Some(keys) = self.by_ip.get_mut(ip) {
-                keys.remove(key);
-                if keys.is_empty() {
-                    self.by_ip.remove(ip);
-                }
+fn unlist(by_ip: &mut ByIp, key: &Key, ips: &[IpAddr]) {
+    for ip in ips {
+        if let Some(keys) = by_ip.get_mut(ip) {
+            keys.remove(key);
+            if keys.is_empty() {
+                by_ip.remove(ip);
             }
         }
     }

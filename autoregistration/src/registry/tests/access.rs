@@ -80,3 +80,65 @@ fn a_dry_run_says_that_the_group_does_not_let_the_vm_in() {
         "{verdict:?}"
     );
 }
+
+#[test]
+fn members_keep_their_places_when_fewer_are_allowed() {
+    let mut bench = Bench::new(&group("{maxWorkloads: 2}"));
+    let other = Vm {
+        instance: 2,
+        ip: "10.77.0.3",
+        ..VM
+    };
+    bench.open(1, &VM);
+    bench.open(2, &other);
+    bench.event(Event::Manifests(manifests(&group("{maxWorkloads: 1}"))));
+    assert_eq!(bench.names().len(), 2, "a maximum throws nobody out");
+    // All come again, as after a restart of ours.
+    for (stream, vm) in [(3, &VM), (4, &other)] {
+        bench.event(Event::Closed { stream: stream - 2 });
+        let again = Vm {
+            session: 9,
+            ..vm.clone()
+        };
+        assert_eq!(ended(&bench.open(stream, &again), stream), None);
+    }
+}
+
+#[test]
+fn a_member_that_is_not_let_in_any_more_is_taken_out() {
+    let mut bench = Bench::new(GROUP);
+    bench.open(1, &VM);
+    let closed = manifests(&group("{identities: []}"));
+    let effects = bench.event(Event::Manifests(closed));
+    assert_eq!(ended(&effects, 1), Some(Reason::IdentityNotAllowed));
+    assert_eq!(bench.ready(), [false]);
+    bench.pass(seconds(1));
+    assert_eq!(bench.names(), Vec::<String>::new());
+}
+
+#[test]
+fn an_unreadable_group_takes_nobody_out() {
+    let mut bench = Bench::new(GROUP);
+    bench.open(1, &VM);
+    let unreadable = Manifests {
+        unreadable: [("training".to_owned(), "training-vm".to_owned())].into(),
+        ..Manifests::default()
+    };
+    bench.event(Event::Manifests(Arc::new(unreadable)));
+    bench.pass(seconds(5));
+    assert_eq!(bench.ready(), [true]);
+}
+
+#[test]
+fn sessions_that_only_wait_are_not_kept_without_bound() {
+    let mut bench = Bench::new("");
+    let mut ends = 0;
+    for stream in 0..2100_u64 {
+        let vm = Vm {
+            instance: u8::try_from(stream % 250).unwrap(),
+            ..VM
+        };
+        ends += usize::from(ended(&bench.open(stream, &vm), stream).is_some());
+    }
+    assert_eq!(ends, 100);
+}

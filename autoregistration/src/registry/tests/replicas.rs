@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::registry::name::Fingerprint;
+use crate::registry::workload::Duty;
 use crate::store::Status;
 
 fn claim(vm: &Vm) -> Claim {
@@ -41,6 +42,12 @@ fn census(vms: &[&Vm]) -> Event {
         complete: true,
         present: vms.iter().map(|vm| claim(vm).fingerprint.short()).collect(),
     })
+}
+
+/// The only workload, as the store has it.
+fn there(bench: &Bench) -> (Key, Stored) {
+    let (key, workload) = bench.registry.workloads.iter().next().unwrap();
+    (key.clone(), Stored::clone(workload.there.as_ref().unwrap()))
 }
 
 fn status(bench: &Bench) -> Status {
@@ -177,6 +184,92 @@ fn a_vm_that_came_back_elsewhere_is_not_removed() {
 }
 
 #[test]
+fn another_object_of_the_name_is_not_the_one_to_be_removed() {
+    let mut bench = Bench::of_several(GROUP);
+    join(&mut bench, 1, &VM);
+    bench.leave(1, Mode::Remove);
+    let (key, mut stored) = there(&bench);
+    stored.uid = "another".to_owned();
+    bench.event(Event::News(News::One(key.clone(), Box::new(stored))));
+    let workload = bench.registry.workloads.get(&key).unwrap();
+    assert_eq!((workload.duty, &workload.wished), (Duty::None, &None));
+}
+
+#[test]
+fn a_vm_of_which_another_replica_has_written_is_not_called_lost() {
+    let mut bench = Bench::of_several(GROUP);
+    bench.event(Event::Leading(true));
+    join(
+        &mut bench,
+        1,
+        &Vm {
+            state: State::Unhealthy,
+            ..VM
+        },
+    );
+    bench.event(Event::Closed { stream: 1 });
+    bench.pass(seconds(50));
+    // Not through the store: it is what our wish and their write race for.
+    let effects = bench.registry.handle(bench.now, census(&[]));
+    assert!(effects.iter().any(|effect| matches!(
+        effect,
+        Effect::Wish(Wish {
+            desired: Some(Desired::Marked { .. }),
+            ..
+        })
+    )));
+    let (key, mut stored) = there(&bench);
+    stored.ready = Some(Ready {
+        status: Status::True,
+        reason: "ProbeSucceeded".to_owned(),
+        message: String::new(),
+    });
+    bench.event(Event::News(News::One(key.clone(), Box::new(stored))));
+    let workload = bench.registry.workloads.get(&key).unwrap();
+    assert_eq!((workload.duty, &workload.wished), (Duty::None, &None));
+    assert_eq!(bench.ready(), [true]);
+}
+
+#[test]
+fn a_silent_session_is_ended_also_where_nothing_else_is_due() {
+    let rules = Rules {
+        restore_window: Duration::ZERO,
+        ..rules()
+    };
+    let mut bench = Bench::with(rules, flags(), Replicas::Several, GROUP);
+    bench.event(Event::Tick);
+    assert_eq!(bench.due(), None);
+    join(&mut bench, 1, &VM);
+    assert_eq!(
+        ended(&bench.pass(HEARTBEAT * 3), 1),
+        Some(Reason::HeartbeatMissed)
+    );
+}
+
+#[test]
+fn one_that_goes_down_asks_its_vms_to_go_and_takes_no_others() {
+    let mut bench = Bench::of_several(GROUP);
+    join(&mut bench, 1, &VM);
+    let effects = bench.event(Event::Depart {
+        within: seconds(20),
+    });
+    assert!(
+        matches!(&effects[..], [Effect::Send(1, kind)]
+            if matches!(kind.as_ref(), Kind::GoAway(away) if away.reconnect)),
+        "{effects:?}"
+    );
+    let other = Vm {
+        instance: 2,
+        ip: "10.77.0.3",
+        ..VM
+    };
+    assert_eq!(ended(&bench.open(2, &other), 2), Some(Reason::Draining));
+    bench.heartbeat(1, 1);
+    bench.event(Event::Closed { stream: 1 });
+    assert_eq!(bench.ready(), [true]);
+}
+
+#[test]
 fn of_two_replicas_that_ask_for_the_same_vm_one_gets_it() {
     let other_process = |session| Vm { session, ..VM };
     for (theirs, expected, ends) in [
@@ -236,4 +329,52 @@ fn when_many_are_lost_at_once_none_is_called_unreachable_until_they_are_back() {
     bench.pass(seconds(10));
     bench.event(census(&back[..7]));
     assert_eq!(bench.ready().iter().filter(|ready| **ready).count(), 7);
+}
+
+#[test]
+fn what_was_still_to_be_written_of_a_vm_that_is_elsewhere_is_not() {
+    let mut bench = Bench::of_several(GROUP);
+    join(&mut bench, 1, &VM);
+    bench.leave(1, Mode::Remove);
+    let (key, _) = there(&bench);
+    // A restart: its harness comes to another replica, which asks us.
+    let effects = ask(&mut bench, 5, &Vm { session: 2, ..VM });
+    assert_eq!(answer(&effects), Some((5, Claimed::Free)));
+    let workload = bench.registry.workloads.get(&key).unwrap();
+    assert_eq!((workload.duty, &workload.wished), (Duty::None, &None));
+    bench.pass(seconds(5));
+    assert_eq!(bench.names().len(), 1);
+}
+
+#[test]
+fn of_two_vms_that_two_replicas_let_in_with_one_address_one_goes() {
+    let other = Vm { instance: 2, ..VM };
+    let fingerprints = [&VM, &other].map(|vm| claim(vm).fingerprint);
+    for (ours, theirs) in [(&VM, &other), (&other, &VM)] {
+        let mut elsewhere = Bench::of_several(GROUP);
+        join(&mut elsewhere, 1, theirs);
+        let (key, stored) = there(&elsewhere);
+        let mut bench = Bench::of_several(GROUP);
+        join(&mut bench, 1, ours);
+        let news = News::One(key, Box::new(stored));
+        let effects = bench.event(Event::News(news));
+        let goes = claim(ours).fingerprint == fingerprints.into_iter().max().unwrap();
+        let expected = goes.then_some(Reason::AddressInUse);
+        assert_eq!(ended(&effects, 1), expected);
+    }
+}
+
+#[test]
+fn a_new_leader_waits_until_those_of_the_old_one_can_be_back() {
+    let mut bench = Bench::of_several(GROUP);
+    join(&mut bench, 1, &VM);
+    bench.event(Event::Closed { stream: 1 });
+    bench.registry.rules.disconnect_grace = seconds(10);
+    bench.event(Event::Leading(true));
+    bench.pass(seconds(20));
+    bench.event(census(&[]));
+    assert_eq!(status(&bench), Status::True);
+    bench.pass(seconds(20));
+    bench.event(census(&[]));
+    assert_eq!(status(&bench), Status::Unknown);
 }

@@ -152,6 +152,44 @@ fn a_vm_waits_while_the_store_is_away_and_its_health_is_kept() {
 }
 
 #[test]
+fn a_name_that_somebody_else_took_first_is_left_for_the_next_one() {
+    let mut registry = registry(GROUP);
+    let effects = open(&mut registry, 1, &VM);
+    let (spec, key) = (spec(&effects), wish(&effects).unwrap().key);
+    let foreign = Stored {
+        ours: false,
+        ..stored(&Spec::default(), "f", None)
+    };
+    one(&mut registry, &key, foreign);
+    let failed = News::Failed {
+        key: key.clone(),
+        failure: Failure::Foreign,
+        message: String::new(),
+    };
+    let effects = registry.handle(Duration::ZERO, Event::News(failed));
+    assert_eq!(ended(&effects, 1), None);
+    let wishes = effects.iter().filter_map(|effect| match effect {
+        Effect::Wish(wish) => Some((wish.key.clone(), wish.desired.is_some())),
+        _ => None,
+    });
+    let wishes = wishes.collect::<Vec<_>>();
+    let next = wishes[1].0.clone();
+    assert_eq!(wishes, [(key, false), (next.clone(), true)]);
+    assignment(&one(&mut registry, &next, stored(&spec, "u", None)));
+}
+
+#[test]
+fn a_workload_that_never_came_to_be_is_forgotten_with_its_session() {
+    let mut registry = registry(GROUP);
+    let effects = open(&mut registry, 1, &VM);
+    let key = wish(&effects).unwrap().key;
+    let effects = registry.handle(Duration::ZERO, Event::Closed { stream: 1 });
+    let nothing = Wish { key, desired: None };
+    assert_eq!(wish(&effects), Some(nothing));
+    assert_eq!(registry.view().members.len(), 0);
+}
+
+#[test]
 fn names_and_addresses_of_others_are_left_to_them() {
     let mut bench = Bench::new("");
     let foreign = |ip: &str| Stored {
