@@ -37,11 +37,16 @@ ExecStart=/bin/sh -c 'curl -sS --max-time 5 http://10.77.0.5:80; echo $? > /var/
 WantedBy=multi-user.target
 ";
 
-/// So that a daemon that hangs costs the test no half minute.
-const WATCHDOG: &str = "[Service]\nWatchdogSec=3\nTimeoutAbortSec=2\n";
+/// So that a daemon that hangs costs the test no half minute. The last line is a witness between `prepare` and the daemon,
+/// which lays the rules itself so soon that a witness after it cannot tell who did.
+const OURS: &str = "[Service]
+WatchdogSec=3
+TimeoutAbortSec=2
+ExecStartPre=+/bin/sh -c 'curl -sS --max-time 5 http://10.77.0.5:80; echo $$? > /var/lib/prepared'
+";
 
-/// Root's sessions too, which are left alone otherwise.
-const LOGOUT: &str = "[Login]\nKillUserProcesses=yes\nKillExcludeUsers=\n";
+/// Root's sessions too, which are left alone unless somebody else is named.
+const LOGOUT: &str = "[Login]\nKillUserProcesses=yes\nKillExcludeUsers=nobody\n";
 
 /// Codes of curl.
 const DONE: i32 = 0;
@@ -60,7 +65,7 @@ fn nothing_gets_around_a_closed_host_and_the_operator_gets_in() -> Result<()> {
             }
             lab.vm.write(
                 &format!("etc/systemd/system/{UNIT}.service.d/lab.conf"),
-                WATCHDOG,
+                OURS,
             )?;
             lab.vm.get(
                 "systemctl enable --now --quiet workload && systemctl enable --quiet ssh witness",
@@ -70,7 +75,7 @@ fn nothing_gets_around_a_closed_host_and_the_operator_gets_in() -> Result<()> {
             lab.vm
                 .get("harnessctl set-config --failure-policy=closed && systemctl start witness")?;
             is_open(lab)?;
-            witnessed(lab, DONE)
+            witnessed(lab, "witness", DONE)
         },
     )?;
     story.then(
@@ -85,7 +90,8 @@ fn nothing_gets_around_a_closed_host_and_the_operator_gets_in() -> Result<()> {
         "started without SPIRE it is closed: refused both ways, open for SSH",
         |lab| {
             lab.vm.get(&format!("systemctl start {UNIT}"))?;
-            held_closed(lab)
+            held_closed(lab)?;
+            witnessed(lab, "prepared", REFUSED)
         },
     )?;
     story.then(
@@ -189,9 +195,10 @@ fn nothing_gets_around_a_closed_host_and_the_operator_gets_in() -> Result<()> {
             lab.vm.get(&format!(
                 "harnessctl set-config --failure-policy=closed && systemctl restart {UNIT}"
             ))?;
-            lab.vm.get("rm /var/lib/witness")?;
+            lab.vm.get("rm /var/lib/witness /var/lib/prepared")?;
             lab.vm.reboot(&lab.net)?;
-            witnessed(lab, REFUSED)?;
+            witnessed(lab, "prepared", REFUSED)?;
+            witnessed(lab, "witness", REFUSED)?;
             held_closed(lab)
         },
     )?;
@@ -373,9 +380,9 @@ fn redirection(lab: &Lab) -> Result<String> {
     Ok(reason.context("no reason in /status")?.to_owned())
 }
 
-fn witnessed(lab: &Lab, code: i32) -> Result<()> {
-    let saw = lab.vm.get("cat /var/lib/witness")?;
-    ensure!(saw == code.to_string(), "curl exited with {saw}");
+fn witnessed(lab: &Lab, witness: &str, code: i32) -> Result<()> {
+    let saw = lab.vm.get(&format!("cat /var/lib/{witness}"))?;
+    ensure!(saw == code.to_string(), "{witness}: curl exited with {saw}");
     Ok(())
 }
 
