@@ -150,6 +150,14 @@ impl Control {
         Ok(items.iter().filter_map(Workload::read).collect())
     }
 
+    /// Changes one of its manifests, which it follows.
+    pub fn edit(&self, manifest: &str, change: impl FnOnce(&str) -> String) -> Result<()> {
+        let path = self.manifests.join(manifest);
+        let text =
+            fs::read_to_string(&path).with_context(|| format!("read `{}`", path.display()))?;
+        fs::write(&path, change(&text)).with_context(|| format!("write `{}`", path.display()))
+    }
+
     /// Autoregistration's log since it was started first.
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()

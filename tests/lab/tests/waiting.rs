@@ -88,7 +88,90 @@ fn a_daemon_that_is_started_first_waits_for_everything_and_says_so() -> Result<(
             walk(lab, &[walkthrough::traffic()], &mut Silent)
         },
     )?;
+    story.then(
+        "a program that the group wants run waits for the operator's leave, and status says what to type",
+        |lab| {
+            let program = "usr/local/bin/check-app";
+            lab.vm.write(program, PROGRAM)?;
+            lab.vm.get(&format!("chmod 755 /{program}"))?;
+            lab.control.edit("training-vm.yaml", |text| {
+                text.replacen("  probes:\n", &format!("  probes:\n{PROBES}"), 1)
+            })?;
+            lab.vm.eventually("harnessctl status", PATIENCE, |status| {
+                status.contains("ProbeNotAllowed") && status.contains(ALLOW.0) && status.contains(ALLOW.1)
+            })?;
+            lab.vm.get(&format!("! test -e {RAN}"))?;
+            is_ready(lab, false)
+        },
+    )?;
+    story.then(
+        "allowed, it runs in the unit's sandbox as the proxy's user, with no right that the daemon has",
+        |lab| {
+            lab.vm.get(&format!("{} && {}", ALLOW.0, ALLOW.1))?;
+            is_ready(lab, true)?;
+            let status = lab.vm.get("harnessctl status")?;
+            for words in ["connect to 127.0.0.1:80: connected", "success: proxyharness, sealed"] {
+                ensure!(status.contains(words), "`{words}` is missing in:\n{status}");
+            }
+            Ok(())
+        },
+    )?;
+    story.then("what it says when it fails is told to the cluster", |lab| {
+        lab.vm.get("touch /run/app-is-broken")?;
+        is_ready(lab, false)?;
+        let told = lab
+            .control
+            .admin("/apis/workload.linkerd.io/v1beta1/externalworkloads")?;
+        ensure!(told.contains("exit status: 3: the app is broken"), "{told}");
+        lab.vm.get("rm /run/app-is-broken")?;
+        is_ready(lab, true)
+    })?;
     Ok(())
+}
+
+/// Two probes beside the one that the group has.
+const PROBES: &str = "  - tcpSocket: { port: 80 }
+    periodSeconds: 1
+  - exec: { command: [/usr/local/bin/check-app] }
+    periodSeconds: 1
+    failureThreshold: 1
+";
+
+/// Where the program leaves a word.
+const RAN: &str = "/run/linkerd-proxy-harness/ran";
+
+/// Looks at what it may do, and answers for the application.
+const PROGRAM: &str = "#!/bin/sh
+touch /run/linkerd-proxy-harness/ran
+[ ! -e /run/app-is-broken ] || { echo 'the app is broken'; exit 3; }
+for set in CapInh CapPrm CapEff CapAmb; do
+    grep -q \"^$set:[[:space:]]*0*$\" /proc/self/status || { echo \"it has $set\"; exit 1; }
+done
+grep -q '^NoNewPrivs:[[:space:]]*1$' /proc/self/status || { echo 'it may get privileges'; exit 1; }
+for dir in /tmp /var/lib /var/lib/linkerd/bin; do
+    ! touch $dir/there 2>/dev/null || { echo \"it writes into $dir\"; exit 1; }
+done
+[ ! -e /proc/1 ] || { echo 'it sees process 1'; exit 1; }
+echo \"$(id -un), sealed\"
+";
+
+/// What the message tells to type.
+const ALLOW: (&str, &str) = (
+    "harnessctl set-config --health-allow-exec-probes=true",
+    "systemctl restart linkerd-proxy-harness",
+);
+
+/// Waits until autoregistration says so of the VM's workload.
+fn is_ready(lab: &Lab, ready: bool) -> Result<()> {
+    lab::poll::until("the workload's readiness", PATIENCE, || {
+        let workloads = lab.control.workloads()?;
+        let ours = workloads
+            .iter()
+            .find(|workload| workload.namespace == VM.namespace)
+            .context("there is none")?;
+        ensure!(ours.ready == ready, "ready: {}", ours.ready);
+        Ok(())
+    })
 }
 
 /// Waits until `part` is in the state `waiting` for `reason`, which systemd shows too.
