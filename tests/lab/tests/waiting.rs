@@ -148,7 +148,7 @@ for set in CapInh CapPrm CapEff CapAmb; do
     grep -q \"^$set:[[:space:]]*0*$\" /proc/self/status || { echo \"it has $set\"; exit 1; }
 done
 grep -q '^NoNewPrivs:[[:space:]]*1$' /proc/self/status || { echo 'it may get privileges'; exit 1; }
-for dir in /tmp /var/lib /var/lib/linkerd/bin; do
+for dir in /tmp /run/lock /var/lib /var/lib/linkerd/bin; do
     ! touch $dir/there 2>/dev/null || { echo \"it writes into $dir\"; exit 1; }
 done
 [ ! -e /proc/1 ] || { echo 'it sees process 1'; exit 1; }
