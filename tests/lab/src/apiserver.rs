@@ -4,6 +4,7 @@
 
 mod certificates;
 mod process;
+mod request;
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
@@ -14,7 +15,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use tempfile::TempDir;
 
-use crate::{exec, go, poll};
+use crate::host::Host;
+use crate::{exec, go, pki, poll};
 use process::Process;
 
 /// Token of a user who may do everything.
@@ -36,12 +38,17 @@ struct Binaries {
 #[derive(Debug)]
 pub struct ApiServer {
     binaries: Binaries,
+    place: Place,
     port: u16,
     // Processes end before their directory goes.
     apiserver: Process,
     _etcd: Process,
     dir: TempDir,
 }
+
+/// The words that go before a command to run it where the API server is; none for this machine itself.
+#[derive(Clone, Debug, Default)]
+struct Place(Vec<String>);
 
 // === impl Binaries ===
 
@@ -67,11 +74,43 @@ impl Binaries {
     }
 }
 
+// === impl Place ===
+
+impl Place {
+    fn command(&self, program: &Path) -> Command {
+        let mut words = self.0.iter();
+        let Some(first) = words.next() else {
+            return Command::new(program);
+        };
+        let mut command = Command::new(first);
+        command.args(words).arg(program);
+        command
+    }
+
+    /// A `curl` that may do everything; `dir` has the API server's certificate.
+    fn curl(&self, dir: &Path) -> Command {
+        let mut curl = self.command(Path::new("curl"));
+        curl.args(["-sS", "--fail-with-body", "--max-time", "5", "--cacert"])
+            .arg(dir.join("ca.crt"))
+            .args(["-H", &format!("Authorization: Bearer {ADMIN}")]);
+        curl
+    }
+}
+
 // === impl ApiServer ===
 
 impl ApiServer {
     /// Starts both and waits until the API answers.
     pub fn start() -> Result<Self> {
+        Self::start_at(Place::default())
+    }
+
+    /// Starts it on the loopback of a host of the lab.
+    pub fn start_on(host: &dyn Host) -> Result<Self> {
+        Self::start_at(Place(host.entrance()?))
+    }
+
+    fn start_at(place: Place) -> Result<Self> {
         let binaries = Binaries::find()?;
         let dir = tempfile::Builder::new()
             .prefix("apiserver-")
@@ -84,15 +123,16 @@ impl ApiServer {
         )
         .context("write the tokens")?;
         let etcd = etcd(&binaries, dir.path())?;
-        let (apiserver, port) = apiserver(&binaries, dir.path())?;
+        let (apiserver, port) = apiserver(&binaries, &place, dir.path())?;
         let server = Self {
             binaries,
+            place,
             port,
             apiserver,
             _etcd: etcd,
             dir,
         };
-        server.write_kubeconfig()?;
+        server.write_kubeconfig(&server.kubeconfig(), ADMIN)?;
         Ok(server)
     }
 
@@ -109,20 +149,20 @@ impl ApiServer {
     /// Starts the API server again, on its old port.
     pub fn restart(&mut self) -> Result<()> {
         self.kill();
-        self.apiserver = apiserver_on(&self.binaries, self.dir.path(), self.port)?;
+        self.apiserver = apiserver_on(&self.binaries, &self.place, self.dir.path(), self.port)?;
         Ok(())
     }
 
-    fn write_kubeconfig(&self) -> Result<()> {
+    fn write_kubeconfig(&self, file: &Path, token: &str) -> Result<()> {
         let (port, ca) = (self.port, self.dir.path().join("ca.crt"));
         let text = format!(
             "apiVersion: v1\nkind: Config\ncurrent-context: test\n\
              clusters: [{{ name: test, cluster: {{ server: \"https://127.0.0.1:{port}\", certificate-authority: \"{}\" }} }}]\n\
-             users: [{{ name: test, user: {{ token: {ADMIN} }} }}]\n\
+             users: [{{ name: test, user: {{ token: {token} }} }}]\n\
              contexts: [{{ name: test, context: {{ cluster: test, user: test }} }}]\n",
             ca.display()
         );
-        fs::write(self.kubeconfig(), text).context("write the kubeconfig")
+        pki::write(file, 0o600, &text)
     }
 }
 
@@ -138,14 +178,14 @@ fn etcd(binaries: &Binaries, dir: &Path) -> Result<Process> {
     Process::start(&etcd, dir, "etcd.log")
 }
 
-fn apiserver(binaries: &Binaries, dir: &Path) -> Result<(Process, u16)> {
+fn apiserver(binaries: &Binaries, place: &Place, dir: &Path) -> Result<(Process, u16)> {
     let mut last = None;
     for _ in 0..TRIES {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .and_then(|listener| listener.local_addr())
             .context("find a free port")?
             .port();
-        match apiserver_on(binaries, dir, port) {
+        match apiserver_on(binaries, place, dir, port) {
             Ok(process) => return Ok((process, port)),
             Err(error) => last = Some(error),
         }
@@ -153,8 +193,8 @@ fn apiserver(binaries: &Binaries, dir: &Path) -> Result<(Process, u16)> {
     Err(last.context("the API server was not tried")?)
 }
 
-fn apiserver_on(binaries: &Binaries, dir: &Path, port: u16) -> Result<Process> {
-    let mut apiserver = Command::new(&binaries.apiserver);
+fn apiserver_on(binaries: &Binaries, place: &Place, dir: &Path, port: u16) -> Result<Process> {
+    let mut apiserver = place.command(&binaries.apiserver);
     apiserver
         .args(["--etcd-servers=unix://client:0", "--bind-address=127.0.0.1"])
         .arg(format!("--secure-port={port}"))
@@ -169,16 +209,13 @@ fn apiserver_on(binaries: &Binaries, dir: &Path, port: u16) -> Result<Process> {
         .args(["--disable-admission-plugins=ServiceAccount"]);
     let process = Process::start(&apiserver, dir, "kube-apiserver.log")?;
     let url = format!("https://127.0.0.1:{port}/readyz");
-    let ca = dir.join("ca.crt");
     let ready = poll::until("the API server", PATIENCE, || {
         if process.has_ended() {
             // There is nothing to wait for.
             return Ok(false);
         }
-        let mut curl = Command::new("curl");
-        curl.args(["-sSf", "--max-time", "5", "--cacert"]).arg(&ca);
-        curl.args(["-H", &format!("Authorization: Bearer {ADMIN}"), &url]);
-        exec::run(&mut curl)?.ok().map(|_| true)
+        let mut curl = place.curl(dir);
+        exec::run(curl.arg(&url))?.ok().map(|_| true)
     });
     match ready {
         Ok(true) => Ok(process),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
+use crate::cluster::Cluster;
 use crate::dns::Dns;
 use crate::exec;
 use crate::host::Host as _;
@@ -57,27 +58,47 @@ pub struct Control {
     manifests: PathBuf,
     log: PathBuf,
     service: Option<Child>,
+    cluster: Option<Cluster>,
     _dns: Dns,
 }
 
 impl Control {
     /// Starts both, with a copy of the lab's manifests.
     pub fn start(run: &Run, net: &Net, pki: &Pki, products: &Products) -> Result<Self> {
+        let mut control = Self::make(run, net, pki, products)?;
+        control.start_service()?;
+        Ok(control)
+    }
+
+    /// Starts both, autoregistration with the lab's manifests in an API server.
+    pub fn start_in_cluster(run: &Run, net: &Net, pki: &Pki, products: &Products) -> Result<Self> {
+        let mut control = Self::make(run, net, pki, products)?;
+        let cluster = Cluster::start(run, &control.host, pki, products, &control.manifests)?;
+        control.cluster = Some(cluster);
+        control.start_service()?;
+        Ok(control)
+    }
+
+    fn make(run: &Run, net: &Net, pki: &Pki, products: &Products) -> Result<Self> {
         let host = net.namespace("control", net::CONTROL)?;
         let manifests = run.dir().join("manifests");
         copy_manifests(&manifests)?;
         let dns = Dns::start(run, &host)?;
-        let mut control = Self {
+        Ok(Self {
             host,
             program: products.autoregistration.clone(),
             pki: pki.clone(),
             manifests,
             log: run.dir().join("autoregistration.log"),
             service: None,
+            cluster: None,
             _dns: dns,
-        };
-        control.start_service()?;
-        Ok(control)
+        })
+    }
+
+    /// The cluster, when there is one.
+    pub fn cluster(&mut self) -> Result<&mut Cluster> {
+        self.cluster.as_mut().context("this lab has no API server")
     }
 
     /// Starts autoregistration and waits until its ports answer.
@@ -88,7 +109,15 @@ impl Control {
             .open(&self.log)
             .context("open autoregistration's log")?;
         let mut service = self.host.command(&self.program);
-        service.arg("--standalone").arg(&self.manifests);
+        match &self.cluster {
+            Some(cluster) => service.args(cluster.arguments()),
+            None => service.arg("--standalone").arg(&self.manifests).args([
+                "--destination-listen",
+                "0.0.0.0:8086",
+                "--policy-listen",
+                "0.0.0.0:8090",
+            ]),
+        };
         service.arg("--trust-anchors").arg(&self.pki.anchor);
         service
             .arg("--tls-cert")
@@ -98,12 +127,6 @@ impl Control {
         service.args([
             "--registration-listen",
             "0.0.0.0:8081",
-            "--destination-listen",
-            "0.0.0.0:8086",
-        ]);
-        service.args([
-            "--policy-listen",
-            "0.0.0.0:8090",
             "--admin-listen",
             "127.0.0.1:9990",
         ]);

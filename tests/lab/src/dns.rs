@@ -13,9 +13,13 @@ use crate::poll;
 use crate::run::Run;
 
 /// The names that the walk-through's VM resolves.
-const NAMES: [(&str, &str); 5] = [
+const NAMES: [(&str, &str); 6] = [
     (
         "linkerd-autoregistration.linkerd.svc.cluster.local",
+        net::CONTROL,
+    ),
+    (
+        "linkerd-autoregistration.linkerd-expansion.svc.cluster.local",
         net::CONTROL,
     ),
     (

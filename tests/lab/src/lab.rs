@@ -47,6 +47,18 @@ impl Lab {
     /// Builds what is missing, boots both VMs, starts the cluster's services. Nothing of ours is installed yet.
     /// `program` is the `lab` binary.
     pub fn start(program: &Path) -> Result<Self> {
+        Self::start_with(program, Control::start)
+    }
+
+    /// The same with autoregistration in a cluster, as far as it is there: see [`crate::cluster`].
+    pub fn start_in_cluster(program: &Path) -> Result<Self> {
+        Self::start_with(program, Control::start_in_cluster)
+    }
+
+    fn start_with(
+        program: &Path,
+        control: impl FnOnce(&Run, &Net, &Pki, &Products) -> Result<Control>,
+    ) -> Result<Self> {
         ensure!(
             nix::unistd::geteuid().is_root(),
             "the lab makes namespaces and boots VMs: run it as root"
@@ -58,7 +70,7 @@ impl Lab {
         let pki = Pki::make(&run.dir().join("pki"))?;
         let net = Net::make(&run)?;
         let outsider = net.namespace("outsider", net::OUTSIDER)?;
-        let control = Control::start(&run, &net, &pki, &products)?;
+        let control = control(&run, &net, &pki, &products)?;
         let mut shared = spire.shared();
         shared.push((products.echo.clone(), "/opt/lab/bin/echo".to_owned()));
         shared.push((

@@ -5,6 +5,7 @@
 pub mod apiserver;
 pub mod capture;
 pub mod cgroup;
+pub mod cluster;
 pub mod control;
 pub mod demo;
 pub mod dns;

@@ -16,8 +16,9 @@ use time::{Duration, OffsetDateTime};
 pub const TRUST_DOMAIN: &str = "root.linkerd.cluster.local";
 
 /// Who the control plane is. The names are too long for a common name (64 characters).
-const CONTROL_PLANE: [&str; 3] = [
+const CONTROL_PLANE: [&str; 4] = [
     "linkerd-autoregistration.linkerd.serviceaccount.identity.linkerd.cluster.local",
+    "linkerd-autoregistration.linkerd-expansion.serviceaccount.identity.linkerd.cluster.local",
     "linkerd-destination.linkerd.serviceaccount.identity.linkerd.cluster.local",
     "linkerd-policy.linkerd.serviceaccount.identity.linkerd.cluster.local",
 ];

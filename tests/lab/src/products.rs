@@ -55,6 +55,15 @@ impl Proxy {
 }
 
 impl Products {
+    /// Builds what takes the place of Linkerd's own controllers beside an API server.
+    pub fn controllers() -> Result<PathBuf> {
+        cargo(
+            "the stand-in for Linkerd's controllers",
+            &["build", "--quiet", "--package", "stand-in-controllers"],
+        )?;
+        Ok(place::target().join("debug/stand-in-controllers"))
+    }
+
     /// Builds what is not up to date.
     pub fn build() -> Result<Self> {
         let programs = place::target().join("debug");

@@ -22,6 +22,13 @@ impl Story {
         })
     }
 
+    /// Brings the lab up, with the API server of a cluster.
+    pub fn begin_in_cluster(program: &str) -> Result<Self> {
+        Ok(Self {
+            lab: Lab::start_in_cluster(Path::new(program))?,
+        })
+    }
+
     /// Does the step `what`, a sentence that is true when it succeeds.
     pub fn then<T>(&mut self, what: &str, act: impl FnOnce(&mut Lab) -> Result<T>) -> Result<T> {
         let started = Instant::now();

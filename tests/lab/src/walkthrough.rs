@@ -14,6 +14,9 @@ use crate::spire::BIN;
 /// For what is only a matter of time: a probe's turn, an agent's sync.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Namespace of autoregistration in the walk-through.
+pub const LINKERD: &str = "linkerd";
+
 /// Where a step is typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
@@ -148,10 +151,15 @@ impl Member {
 
     /// The configuration.
     pub fn configure(&self) -> Chapter {
+        self.configure_at(LINKERD)
+    }
+
+    /// The configuration, for autoregistration in `namespace`.
+    pub fn configure_at(&self, namespace: &str) -> Chapter {
         let command = format!(
             "harnessctl set-config \\\n  --workload-group-name={} \\\n  --workload-group-namespace={} \\\n  \
-             --control-plane-address=linkerd-autoregistration.linkerd.svc.cluster.local.:8081 \\\n  \
-             --control-plane-identity=linkerd-autoregistration.linkerd.serviceaccount.identity.linkerd.cluster.local",
+             --control-plane-address=linkerd-autoregistration.{namespace}.svc.cluster.local.:8081 \\\n  \
+             --control-plane-identity=linkerd-autoregistration.{namespace}.serviceaccount.identity.linkerd.cluster.local",
             self.group, self.namespace
         );
         Chapter {
@@ -182,11 +190,16 @@ impl Member {
 
     /// All of it, SPIRE first.
     pub fn join(&self, package: &str) -> Vec<Chapter> {
+        self.join_at(LINKERD, package)
+    }
+
+    /// All of it, with autoregistration in `namespace`.
+    pub fn join_at(&self, namespace: &str, package: &str) -> Vec<Chapter> {
         vec![
             self.spire(),
             self.install(package),
             self.entry(),
-            self.configure(),
+            self.configure_at(namespace),
             self.start(),
         ]
     }
