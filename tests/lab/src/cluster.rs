@@ -36,6 +36,9 @@ const INSTALLED: [&str; 5] = [
     "RoleBinding",
 ];
 
+/// Long enough for a busy machine.
+const UP: Duration = Duration::from_secs(20);
+
 /// The cluster's end of the lab.
 #[derive(Debug)]
 pub struct Cluster {
@@ -43,6 +46,7 @@ pub struct Cluster {
     pub api: ApiServer,
     account: PathBuf,
     controllers: Child,
+    log: PathBuf,
 }
 
 // === impl Cluster ===
@@ -64,7 +68,8 @@ impl Cluster {
             api.apply(&read(&path)?)?;
         }
         let account = api.kubeconfig_of(NAMESPACE, ACCOUNT)?;
-        let log = File::create(run.dir().join("controllers.log")).context("open a log")?;
+        let log_file = run.dir().join("controllers.log");
+        let log = File::create(&log_file).context("open the stand-in's log")?;
         let mut controllers = host.command(&program);
         controllers
             .arg("--kubeconfig")
@@ -84,15 +89,13 @@ impl Cluster {
             api,
             account,
             controllers: controllers.spawn().context("start the stand-in")?,
+            log: log_file,
         };
         poll::until("the stand-in for Linkerd's controllers", UP, || {
             host.connects(net::CONTROL, 8086)?;
             host.connects(net::CONTROL, 8090)
         })
-        .with_context(|| {
-            let log = fs::read_to_string(run.dir().join("controllers.log"));
-            exec::indented(&log.unwrap_or_default())
-        })?;
+        .with_context(|| cluster.report())?;
         Ok(cluster)
     }
 
@@ -106,6 +109,15 @@ impl Cluster {
             ["--pod-name", ACCOUNT],
         ];
         words.concat().into_iter().map(str::to_owned).collect()
+    }
+
+    /// What the stand-in for Linkerd's controllers has said.
+    pub(crate) fn report(&self) -> String {
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        format!(
+            "stand-in for Linkerd's controllers:\n{}",
+            exec::indented(&log)
+        )
     }
 
     /// The `ExternalWorkload`s of a namespace.
@@ -126,9 +138,6 @@ impl Drop for Cluster {
         let _reaped = self.controllers.wait();
     }
 }
-
-/// Long enough for a busy machine.
-const UP: Duration = Duration::from_secs(20);
 
 fn install(api: &ApiServer, pki: &Pki, products: &Products) -> Result<()> {
     for namespace in ["linkerd", NAMESPACE, "training", "simple-app"] {

@@ -190,9 +190,11 @@ impl Control {
     pub fn report(&self) -> String {
         let log = self.log();
         let last: Vec<&str> = log.lines().rev().take(60).collect();
+        let controllers = self.cluster.as_ref().map(Cluster::report);
         format!(
-            "autoregistration:\n{}",
-            exec::indented(&last.into_iter().rev().collect::<Vec<_>>().join("\n"))
+            "autoregistration:\n{}\n{}",
+            exec::indented(&last.into_iter().rev().collect::<Vec<_>>().join("\n")),
+            controllers.unwrap_or_default()
         )
     }
 }
