@@ -45,7 +45,7 @@ fn kind(object: &DynamicObject) -> &str {
 }
 
 /// An API server of its own, with Linkerd's namespaces and definitions.
-async fn with_linkerd() -> (ApiServer, Cluster) {
+pub(crate) async fn with_linkerd() -> (ApiServer, Cluster) {
     let server = tokio::task::spawn_blocking(|| ApiServer::start().unwrap());
     let server = server.await.unwrap();
     let cluster = Cluster::at(&server).await;
@@ -84,7 +84,7 @@ async fn apply(cluster: &Cluster, object: &DynamicObject) -> Result<DynamicObjec
     api.patch(name, &params, &Patch::Apply(object)).await
 }
 
-async fn install(cluster: &Cluster) -> Vec<DynamicObject> {
+pub(crate) async fn install(cluster: &Cluster) -> Vec<DynamicObject> {
     let mut applied = Vec::new();
     for object in manifest(&tree(PLAIN)) {
         let answer = apply(cluster, &object).await;

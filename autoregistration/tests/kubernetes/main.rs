@@ -7,6 +7,7 @@
 
 mod chart;
 mod cluster;
+mod cluster_run;
 mod columns;
 mod events;
 mod foreign;
