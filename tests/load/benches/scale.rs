@@ -1,0 +1,62 @@
+//! What so many sessions cost one replica: the `autoregistration` that is shipped, as a process of its own, on a real API
+//! server, with simulated harnesses. Nothing is asserted. Run by `make bench`; by hand:
+//!
+//! ```text
+//! cargo build --release -p autoregistration
+//! cargo bench -p load --bench scale -- 100 1000 10000
+//! ```
+//!
+//! The numbers are those of sessions. `WRITES_PER_SECOND` is that flag's value, 400 unless set; `AUTOREGISTRATION_BIN`
+//! names another program.
+#![expect(clippy::print_stdout, reason = "prints what it measures")]
+
+#[path = "scale/cluster.rs"]
+mod cluster;
+#[path = "scale/measure.rs"]
+mod measure;
+#[path = "scale/replica.rs"]
+mod replica;
+#[path = "scale/table.rs"]
+mod table;
+
+use anyhow::{Context as _, Result};
+
+use crate::measure::Setup;
+
+const SESSIONS: [u32; 3] = [100, 1000, 10_000];
+const WRITES_PER_SECOND: u32 = 400;
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    // Cargo adds `--bench`.
+    let numbers = std::env::args().skip(1).filter(|it| !it.starts_with("--"));
+    let numbers = numbers.map(|it| it.parse().with_context(|| format!("{it} is no number")));
+    let mut sessions = numbers.collect::<Result<Vec<u32>>>()?;
+    if sessions.is_empty() {
+        sessions = SESSIONS.to_vec();
+    }
+    let writes_per_second = match std::env::var("WRITES_PER_SECOND") {
+        Ok(number) => number.parse().context("WRITES_PER_SECOND is no number")?,
+        Err(_) => WRITES_PER_SECOND,
+    };
+    let program = replica::program()?;
+    println!(
+        "one replica, {} CPUs, --writes-per-second {writes_per_second}, {}",
+        std::thread::available_parallelism().map_or(0, usize::from),
+        program.display(),
+    );
+    let mut all = Vec::new();
+    for sessions in sessions {
+        let setup = Setup {
+            program: program.clone(),
+            sessions,
+            writes_per_second,
+        };
+        let measured = measure::measure(&setup).await;
+        let measured = measured.with_context(|| format!("measure {sessions} sessions"))?;
+        println!("{measured:#?}");
+        all.push(measured);
+    }
+    println!("{}", table::table(&all));
+    Ok(())
+}
