@@ -243,6 +243,10 @@ pub struct Registry {
     restored: bool,
     /// We will go down.
     departing: bool,
+    /// No stream has been silent for too long before this; `None` means that there is none.
+    silence_due: Option<Duration>,
+    /// Streams whose report "ready" does not count before some moment.
+    held: BTreeSet<(Duration, StreamId)>,
     /// Nothing is due before this.
     due: Option<Duration>,
     changed: bool,
@@ -295,6 +299,8 @@ impl Registry {
             rollout: VecDeque::new(),
             batch_at: Duration::ZERO,
             departing: false,
+            silence_due: None,
+            held: BTreeSet::new(),
             changed: true,
             now: Duration::ZERO,
             effects: Vec::new(),

@@ -12,6 +12,7 @@ use super::health::Status;
 use super::hello::Hello;
 use super::name::{CANDIDATES, Fingerprint};
 use super::session::{Session, Stage, Wait};
+use super::sweep::silence_ends;
 use super::workload::{Duty, Presence, Workload};
 use super::{CHALLENGE, Effect, OUR_QUESTION, Registry, Replicas, StreamId};
 use crate::audit::Outcome;
@@ -42,8 +43,11 @@ pub struct Verdict {
 impl Registry {
     pub(super) fn open(&mut self, stream: StreamId, caller: SpiffeId, hello: Hello) {
         let session = Session::new(caller, hello, self.now);
-        self.due_at(super::sweep::silence_ends(&session));
+        let silent = silence_ends(&session);
         self.sessions.insert(stream, session);
+        // Of the others it ends no later.
+        let due = *self.silence_due.get_or_insert(silent);
+        self.due_at(due);
         if self.departing {
             // One connection of a pod's proxy carries many streams: a new one of it would come to us again and again.
             let refusal = self.going_down();
@@ -126,7 +130,8 @@ impl Registry {
         };
         workload.presence = Presence::Connected(stream);
         workload.duty = Duty::None;
-        workload.condition.report(&hello.health, now);
+        let counts = workload.condition.report(&hello.health, now);
+        let held = workload.condition.held_until().filter(|_| !counts);
         info!(
             namespace = key.0,
             workload = key.1,
@@ -136,10 +141,9 @@ impl Registry {
             ready = workload.condition.ready.status.as_str(),
             "workload registered"
         );
-        let held = workload.condition.held_until();
         let is_there = workload.there.is_some();
         self.workloads.put(workload);
-        self.due_at(held);
+        self.hold(stream, held);
         if let Some(session) = self.sessions.get_mut(&stream) {
             session.stage = Stage::Joined(key.clone());
         }

@@ -236,7 +236,7 @@ impl Registry {
         let before = workload.condition.ready.status;
         if !workload.condition.report(&session.hello.health, self.now) {
             let until = workload.condition.held_until();
-            self.due_at(until);
+            self.hold(stream, until);
             return self.queue_owed(stream);
         }
         let ready = &workload.condition.ready;

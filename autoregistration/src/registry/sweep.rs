@@ -1,4 +1,6 @@
 //! What happens when its time has come, and when that is.
+//!
+//! With ten thousand sessions something is always due: all that comes often is found without a look at every session.
 
 use std::time::Duration;
 
@@ -8,7 +10,7 @@ use tracing::info;
 use super::claims::silent_holder;
 use super::health::Status;
 use super::session::{Session, Stage, Wait};
-use super::{HEARTBEAT, MISSED_HEARTBEATS, Registry, Replicas};
+use super::{HEARTBEAT, MISSED_HEARTBEATS, Registry, Replicas, StreamId};
 use crate::refusal::{Reason, Refusal};
 
 // === impl Registry ===
@@ -28,7 +30,9 @@ impl Registry {
                 "restore window passed, unknown addresses are answered from now on"
             );
         }
-        self.end_silent_sessions();
+        if self.silence_due.is_some_and(|due| due <= now) {
+            self.end_silent_sessions();
+        }
         if self.replicas == Replicas::One {
             self.judge_lost();
         }
@@ -45,11 +49,12 @@ impl Registry {
         let restore = (!self.restored).then_some(self.rules.restore_window);
         let batch = (!self.rollout.is_empty()).then_some(self.batch_at);
         let asked = self.asked.values().map(|asked| asked.until);
-        let sessions = self.sessions.values().map(session_due);
-        let held = self.held().filter_map(|(_, until)| until);
-        sessions
+        let held = self.held.first().map(|(until, _)| *until);
+        self.answers()
+            .map(|(_, until)| until)
             .chain(asked)
             .chain(held)
+            .chain(self.silence_due)
             .chain(self.judgement_due())
             .chain(restore)
             .chain(batch)
@@ -73,44 +78,56 @@ impl Registry {
                 )),
             );
         }
+        self.silence_due = self.sessions.values().map(silence_ends).min();
     }
 
-    /// Streams whose report "ready" does not count yet, and when it does.
-    fn held(&self) -> impl Iterator<Item = (super::StreamId, Option<Duration>)> {
-        self.sessions.iter().filter_map(|(stream, session)| {
-            let Stage::Joined(key) = &session.stage else {
-                return None;
-            };
-            let condition = &self.workloads.get(key)?.condition;
-            let held = session.hello.health.state == State::Healthy
-                && condition.ready.status != Status::True;
-            held.then(|| (*stream, condition.held_until()))
-        })
+    /// Lets the report "ready" of a stream count then, unless another one comes first.
+    pub(super) fn hold(&mut self, stream: StreamId, until: Option<Duration>) {
+        if let Some(until) = until {
+            self.held.insert((until, stream));
+            self.due_at(until);
+        }
     }
 
     fn sweep_held(&mut self) {
-        let now = self.now;
-        let due = self
-            .held()
-            .filter(|(_, until)| until.is_none_or(|until| until <= now))
-            .map(|(stream, _)| stream)
-            .collect::<Vec<_>>();
-        for stream in due {
-            self.judge(stream);
+        while let Some((until, stream)) = self.held.pop_first() {
+            if until > self.now {
+                self.held.insert((until, stream));
+                return;
+            }
+            if self.is_held(stream) {
+                self.judge(stream);
+            }
         }
+    }
+
+    fn is_held(&self, stream: StreamId) -> bool {
+        let session = self.sessions.get(&stream);
+        let healthy = session.filter(|session| session.hello.health.state == State::Healthy);
+        healthy.is_some_and(|session| match &session.stage {
+            Stage::Joined(key) => {
+                let workload = self.workloads.get(key);
+                workload.is_some_and(|it| it.condition.ready.status != Status::True)
+            }
+            Stage::Waiting(_) => false,
+        })
+    }
+
+    /// Streams whose answer others wait for, and until when.
+    fn answers(&self) -> impl Iterator<Item = (StreamId, Duration)> {
+        // Mostly there are none, and sessions are many.
+        let sessions = (!self.challenged.is_empty()).then(|| self.sessions.values());
+        let stages = sessions.into_iter().flatten().map(|session| &session.stage);
+        stages.filter_map(|stage| match stage {
+            Stage::Waiting(Wait::Answer { holder, until }) => Some((*holder, *until)),
+            Stage::Waiting(Wait::Group | Wait::Replicas | Wait::Room) | Stage::Joined(_) => None,
+        })
     }
 
     fn sweep_waits(&mut self) {
         let now = self.now;
-        let mut silent_holders = Vec::new();
-        for session in self.sessions.values() {
-            if let Stage::Waiting(Wait::Answer { holder, until }) = session.stage
-                && until <= now
-            {
-                silent_holders.push(holder);
-            }
-        }
-        for holder in silent_holders {
+        let silent = self.answers().filter(|(_, until)| *until <= now);
+        for holder in silent.map(|(holder, _)| holder).collect::<Vec<_>>() {
             // Should it only have been asleep, it is the newcomer when it is back.
             self.notice_taken_over(holder);
             self.end(holder, Some(silent_holder()));
@@ -122,12 +139,4 @@ pub(super) fn silence_ends(session: &Session) -> Duration {
     session
         .last_heard
         .saturating_add(HEARTBEAT * MISSED_HEARTBEATS)
-}
-
-fn session_due(session: &Session) -> Duration {
-    let silence = silence_ends(session);
-    match session.stage {
-        Stage::Waiting(Wait::Answer { until, .. }) => silence.min(until),
-        Stage::Waiting(Wait::Group | Wait::Replicas | Wait::Room) | Stage::Joined(_) => silence,
-    }
 }

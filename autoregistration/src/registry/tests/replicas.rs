@@ -77,6 +77,22 @@ fn a_vm_joins_when_no_other_replica_has_it() {
 }
 
 #[test]
+fn a_stream_that_falls_silent_is_ended_also_where_there_was_none_when_others_were_looked_at() {
+    let rules = Rules {
+        restore_window: Duration::ZERO,
+        ..rules()
+    };
+    let mut bench = Bench::with(rules, flags(), Replicas::Several, GROUP);
+    bench.pass(seconds(1));
+    join(&mut bench, 1, &VM);
+    bench.pass(seconds(60));
+    bench.heartbeat(1, 1);
+    assert_eq!(ended(&bench.pass(seconds(89)), 1), None);
+    let effects = bench.pass(seconds(1));
+    assert_eq!(ended(&effects, 1), Some(Reason::HeartbeatMissed));
+}
+
+#[test]
 fn a_vm_that_has_gone_to_another_replica_is_given_up_and_no_more_written() {
     let mut bench = Bench::of_several(GROUP);
     join(&mut bench, 1, &VM);
