@@ -14,6 +14,7 @@ mod foreign;
 mod groups;
 mod leader;
 mod linkerd;
+mod load;
 mod manifests;
 mod nonsense;
 mod replicas;

@@ -106,6 +106,7 @@ impl Fleet {
     /// A VM reports this from now on.
     pub fn report(&self, vm: usize, state: State) {
         if let Some(orders) = self.orders.get(vm) {
+            self.seen.count(|counts| counts.orders[0] += 1);
             // It ends with us only.
             let _ended = orders.send(Order::Report(state));
         }
@@ -134,7 +135,10 @@ impl Fleet {
     /// Waits until the newest report of every VM is acknowledged as persisted.
     pub async fn until_settled(&self, deadline: Duration) -> Result<()> {
         let all = self.orders.len() as u64;
-        let settled = |counts: &Counts| counts.settled == all && counts.open == all;
+        let settled = |counts: &Counts| {
+            let [given, obeyed] = counts.orders;
+            given == obeyed && counts.settled == all && counts.open == all
+        };
         self.until("every VM's report is persisted", deadline, settled)
             .await
     }

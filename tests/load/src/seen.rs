@@ -28,6 +28,8 @@ pub struct Counts {
     pub assigned: u64,
     /// VMs whose newest report is persisted.
     pub settled: u64,
+    /// Orders that were given to VMs, and those that they have obeyed.
+    pub orders: [u64; 2],
     /// VMs that have an assigned stream at this moment.
     pub open: u64,
     /// Heartbeats that were answered.

@@ -218,7 +218,10 @@ impl Vm {
                     stream.say(harness_message::Kind::Heartbeat(v1::Heartbeat { seq: stream.beat }));
                 }
                 order = self.orders.recv() => match order {
-                    Some(Order::Report(state)) => self.report(stream, state),
+                    Some(Order::Report(state)) => {
+                        self.report(stream, state);
+                        self.seen.count(|counts| counts.orders[1] += 1);
+                    }
                     None => return End::Over,
                 },
             }

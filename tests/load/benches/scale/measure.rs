@@ -43,6 +43,8 @@ pub(crate) struct Measured {
     pub(crate) idle: f64,
     /// For each session, in KiB: after the join, and after the heartbeats.
     pub(crate) resident: [f64; 2],
+    /// For each workload, in KiB, in a replica that knows of all and has no session.
+    pub(crate) known: f64,
     pub(crate) steady_cpu: f64,
     pub(crate) heartbeats: u64,
     /// By the replica's count, and by the versions of the objects.
@@ -106,6 +108,7 @@ pub(crate) async fn measure(setup: &Setup) -> Result<Measured> {
     let assigned_before = fleet.seen().counts().assigned;
     let begun = Instant::now();
     let second = start("second")?;
+    let known = per_session(second.usage()?);
     fleet.aim(second.registration)?;
     let counted = first.writes()? - writes_before;
     first.stop()?;
@@ -131,6 +134,7 @@ pub(crate) async fn measure(setup: &Setup) -> Result<Measured> {
         join_cpu: joined.percent_since(&idle),
         idle: idle.resident,
         resident: [per_session(joined), per_session(steady)],
+        known,
         steady_cpu: steady.percent_since(&before),
         heartbeats,
         steady_writes: (steady_writes, steady_changes),

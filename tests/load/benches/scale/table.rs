@@ -7,7 +7,7 @@ use crate::measure::Measured;
 
 type Row = (&'static str, fn(&Measured) -> String);
 
-const ROWS: [Row; 15] = [
+const ROWS: [Row; 16] = [
     ("all ready, s", |it| format!("{:.1}", it.join.as_secs_f64())),
     ("Hello to assignment, p50 and p99, s", |it| {
         let [half, most] = it.assigned.map(|it| it.as_secs_f64());
@@ -28,6 +28,9 @@ const ROWS: [Row; 15] = [
     }),
     ("memory a session: joined, later, KiB", |it| {
         format!("{:.1}, {:.1}", it.resident[0], it.resident[1])
+    }),
+    ("memory a workload without session, KiB", |it| {
+        format!("{:.1}", it.known)
     }),
     ("CPU in steady state, % of one", |it| {
         format!("{:.1}", it.steady_cpu)
