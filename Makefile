@@ -32,6 +32,8 @@ test: deps tools fmt clippy deny unit chart shell units lab  ## every check; CI 
 
 bench: deps tools  ## speed and size, with repetitions and spread
 	@cargo bench --quiet --package linkerd-proxy-harness --bench redirection --locked
+	cargo build --quiet --release --package autoregistration --locked
+	@cargo bench --quiet --package load --bench scale --locked
 	cargo run --quiet --package lab -- bench
 
 clean-lab:  ## takes down every lab that is left

@@ -6,8 +6,8 @@
 //! cargo bench -p load --bench scale -- 100 1000 10000
 //! ```
 //!
-//! The numbers are those of sessions. `WRITES_PER_SECOND` is that flag's value, 400 unless set; `AUTOREGISTRATION_BIN`
-//! names another program.
+//! The numbers are those of sessions. `WRITES_PER_SECOND` is that flag's value, 400 unless set; `STEADY_SECONDS`, 60 unless set,
+//! how long nothing is done but heartbeats; `AUTOREGISTRATION_BIN` names another program.
 #![expect(clippy::print_stdout, reason = "prints what it measures")]
 
 #[path = "scale/cluster.rs"]
@@ -19,12 +19,16 @@ mod replica;
 #[path = "scale/table.rs"]
 mod table;
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result};
 
 use crate::measure::Setup;
 
 const SESSIONS: [u32; 3] = [100, 1000, 10_000];
 const WRITES_PER_SECOND: u32 = 400;
+/// Two heartbeats of every VM.
+const STEADY_SECONDS: u32 = 60;
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -35,10 +39,8 @@ async fn main() -> Result<()> {
     if sessions.is_empty() {
         sessions = SESSIONS.to_vec();
     }
-    let writes_per_second = match std::env::var("WRITES_PER_SECOND") {
-        Ok(number) => number.parse().context("WRITES_PER_SECOND is no number")?,
-        Err(_) => WRITES_PER_SECOND,
-    };
+    let writes_per_second = number("WRITES_PER_SECOND", WRITES_PER_SECOND)?;
+    let steady = Duration::from_secs(number("STEADY_SECONDS", STEADY_SECONDS)?.into());
     let program = replica::program()?;
     println!(
         "one replica, {} CPUs, --writes-per-second {writes_per_second}, {}",
@@ -51,12 +53,22 @@ async fn main() -> Result<()> {
             program: program.clone(),
             sessions,
             writes_per_second,
+            steady,
         };
         let measured = measure::measure(&setup).await;
         let measured = measured.with_context(|| format!("measure {sessions} sessions"))?;
-        println!("{measured:#?}");
+        println!("streams that were refused or ended: {:?}", measured.refused);
         all.push(measured);
     }
     println!("{}", table::table(&all));
     Ok(())
+}
+
+fn number(variable: &str, otherwise: u32) -> Result<u32> {
+    match std::env::var(variable) {
+        Ok(text) => text
+            .parse()
+            .with_context(|| format!("{variable} is no number")),
+        Err(_) => Ok(otherwise),
+    }
 }

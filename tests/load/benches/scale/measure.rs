@@ -9,7 +9,7 @@ use load::latency::Latencies;
 use load::{Fleet, Plan};
 
 use crate::cluster::{Cluster, GROUP, NAMESPACE, Versions};
-use crate::replica::Replica;
+use crate::replica::{Replica, Usage};
 
 /// Each with streams of an identity.
 const CONNECTIONS: u32 = 100;
@@ -17,14 +17,14 @@ const CONNECTIONS: u32 = 100;
 const FLIPS: usize = 200;
 /// A replica that was just started has not yet given back what loading took.
 const REST: Duration = Duration::from_secs(3);
-/// Two heartbeats of every VM.
-const STEADY: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(900);
 
 pub(crate) struct Setup {
     pub(crate) program: PathBuf,
     pub(crate) sessions: u32,
     pub(crate) writes_per_second: u32,
+    /// How long nothing is done but heartbeats.
+    pub(crate) steady: Duration,
 }
 
 #[derive(Debug)]
@@ -63,8 +63,7 @@ pub(crate) async fn measure(setup: &Setup) -> Result<Measured> {
     let first = start("first")?;
     tokio::time::sleep(REST).await;
     let idle = first.usage()?;
-    let per_session =
-        |usage: crate::replica::Usage| (usage.resident - idle.resident) / f64::from(setup.sessions);
+    let per_session = |usage: Usage| (usage.resident - idle.resident) / f64::from(setup.sessions);
 
     let begun = Instant::now();
     let fleet = Fleet::start(&Plan {
@@ -82,15 +81,25 @@ pub(crate) async fn measure(setup: &Setup) -> Result<Measured> {
     let (joined, join_writes) = (first.usage()?, first.writes()?);
     let come_again = fleet.seen().counts().refused.get("RATE_LIMITED").copied();
     drop(fleet.seen().take_flips());
+    println!(
+        "{} joined in {join:.1?}, {join_writes} writes, {:.1} KiB each",
+        setup.sessions,
+        per_session(joined)
+    );
 
     tokio::time::sleep(REST).await;
     let (versions, beats) = (cluster.versions()?, fleet.seen().counts().heartbeats);
     let (before, writes_before) = (first.usage()?, first.writes()?);
-    tokio::time::sleep(STEADY).await;
+    tokio::time::sleep(setup.steady).await;
     let steady = first.usage()?;
     let steady_writes = first.writes()? - writes_before;
     let steady_changes = changes(&versions, &cluster.versions()?);
     let heartbeats = fleet.seen().counts().heartbeats - beats;
+    println!(
+        "steady for {:?}: {heartbeats} heartbeats, {:.1} % of a CPU, {steady_writes} writes, {steady_changes} changes",
+        setup.steady,
+        steady.percent_since(&before)
+    );
 
     let flips = FLIPS.min(fleet.len() / 2);
     for vm in 0..flips {
@@ -103,6 +112,10 @@ pub(crate) async fn measure(setup: &Setup) -> Result<Measured> {
     }
     fleet.until_settled(PATIENCE).await?;
     let flips_at_once = fleet.seen().take_flips();
+    for (how, it) in [("alone", &flips_alone), ("at once", &flips_at_once)] {
+        let [half, most] = [500, 990].map(|permille| it.permille(permille));
+        println!("{} flips {how}: p50 {half:.1?}, p99 {most:.1?}", it.len());
+    }
 
     let (versions, writes_before) = (cluster.versions()?, first.writes()?);
     let assigned_before = fleet.seen().counts().assigned;

@@ -35,8 +35,8 @@ const ROWS: [Row; 16] = [
     ("CPU in steady state, % of one", |it| {
         format!("{:.1}", it.steady_cpu)
     }),
-    ("heartbeats in 60 s", |it| it.heartbeats.to_string()),
-    ("writes in 60 s, objects changed", |it| {
+    ("heartbeats meanwhile", |it| it.heartbeats.to_string()),
+    ("writes meanwhile, objects changed", |it| {
         pair(it.steady_writes)
     }),
     ("flip to ack alone: p50, p99, ms", |it| {
