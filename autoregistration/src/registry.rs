@@ -216,6 +216,10 @@ pub enum Replicas {
 
 /// Everything that is registered.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each says something else, and all go together"
+)]
 pub struct Registry {
     rules: Rules,
     replicas: Replicas,
