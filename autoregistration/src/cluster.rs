@@ -30,6 +30,7 @@ use crate::kubernetes::events;
 use crate::kubernetes::groups::Groups;
 use crate::kubernetes::leader::{Leader, Timing};
 use crate::kubernetes::peers::{self, Wanted};
+use crate::kubernetes::status::{self, Statuses};
 use crate::kubernetes::store::{Store, StoreSettings};
 use crate::linkerd::Settings;
 use crate::linkerd::watch::Watch as SettingsWatch;
@@ -119,10 +120,14 @@ impl Cluster {
         };
         info!("waiting for the API server");
         let (groups, settings, store, roster) = tokio::join!(
-            Groups::load(client.clone()),
-            SettingsWatch::load(&client, args.linkerd_namespace.as_str().to_owned()),
+            Groups::load(client.clone(), metrics.kubernetes()),
+            SettingsWatch::load(
+                &client,
+                args.linkerd_namespace.as_str().to_owned(),
+                metrics.kubernetes(),
+            ),
             Store::load(client.clone(), writes, metrics.kubernetes()),
-            roster(&args, &client, &mut parts),
+            roster(&args, &client, &metrics, &mut parts),
         );
         let ((groups, followed), (settings_watch, settings)) = (groups, settings);
         parts.follow("the watch of groups", groups.run());
@@ -138,6 +143,18 @@ impl Cluster {
             metrics.clone(),
         );
         let (events, publisher) = events::events(client.clone(), &name, metrics.clone());
+        let statuses = Statuses::new(
+            client.clone(),
+            status::Inputs {
+                followed: followed.clone(),
+                settings: settings.clone(),
+                registry: commands.clone(),
+                leadership: leadership.clone(),
+                events: events.clone(),
+                default_access: args.default_access,
+            },
+        );
+        parts.follow("the status of groups", statuses.run());
         let peers = Peers::new(&name, roster, metrics.clone());
         let (censuses, census_receiver) = mpsc::channel(1);
         let (wishes, wishes_receiver) = mpsc::unbounded_channel();
@@ -288,6 +305,7 @@ async fn client(args: &Args) -> Result<Client, Error> {
 async fn roster(
     args: &Args,
     client: &Client,
+    metrics: &Metrics,
     parts: &mut Parts,
 ) -> watch::Receiver<Arc<peers::Roster>> {
     let Some(service) = &args.cluster.peer_service else {
@@ -299,7 +317,7 @@ async fn roster(
         own: args.cluster.pod_ips.iter().copied().collect(),
         port: args.cluster.peer_listen.port(),
     };
-    let (watch, roster) = peers::Watch::load(client.clone(), wanted).await;
+    let (watch, roster) = peers::Watch::load(client.clone(), wanted, metrics.kubernetes()).await;
     parts.follow("the watch of the other replicas", watch.run());
     roster
 }

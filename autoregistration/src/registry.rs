@@ -6,6 +6,7 @@
 //! ("Identity, names, takeover"): a workload outlives its stream, a VM keeps its name, a clone never takes the place of
 //! a VM that lives, and nothing is removed while it is ready.
 
+pub mod group_totals;
 pub mod health;
 pub mod hello;
 pub mod name;

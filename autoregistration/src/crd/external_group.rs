@@ -41,6 +41,12 @@ use super::{limits, schema};
         description = "VMs that get traffic"
     ),
     printcolumn(
+        name = "Updated",
+        type_ = "integer",
+        json_path = ".status.updated",
+        description = "VMs whose ExternalWorkload is as the group describes it now"
+    ),
+    printcolumn(
         name = "Accepted",
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Accepted\")].status",
@@ -57,6 +63,20 @@ use super::{limits, schema};
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Accepted\")].message",
         description = "The same in words",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Settings",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"SettingsTaken\")].message",
+        description = "Annotations for proxies that are not taken",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Restricted",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Restricted\")].reason",
+        description = "Whether it is said who may join",
         priority = 1
     ),
     printcolumn(

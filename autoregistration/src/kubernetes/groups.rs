@@ -16,6 +16,8 @@ use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use super::known::{Key, Known, Refused};
+use super::metrics::Metrics;
+use super::status::Shown;
 use crate::crd::ExternalGroup;
 use crate::manifests::Manifests;
 use crate::report;
@@ -24,6 +26,8 @@ use crate::report;
 const PAGE: u32 = 500;
 /// A problem that repeats is said so often at first, then only to those who look closely.
 const LOUD: u32 = 3;
+/// Of what is watched, in metrics.
+const KIND: &str = "ExternalGroup";
 
 type Events = std::pin::Pin<Box<dyn Stream<Item = watcher::Result<Event<DynamicObject>>> + Send>>;
 
@@ -33,6 +37,8 @@ pub struct Groups {
     known: Known,
     manifests: watch::Sender<Arc<Manifests>>,
     refused: watch::Sender<Arc<BTreeMap<Key, Refused>>>,
+    shown: watch::Sender<Arc<BTreeMap<Key, Shown>>>,
+    metrics: Metrics,
     /// Failures in a row.
     failures: u32,
 }
@@ -44,6 +50,8 @@ pub struct Followed {
     pub manifests: watch::Receiver<Arc<Manifests>>,
     /// The groups that are not taken as they are.
     pub refused: watch::Receiver<Arc<BTreeMap<Key, Refused>>>,
+    /// What all of them show of themselves. Told last: what it goes with is there by then.
+    pub shown: watch::Receiver<Arc<BTreeMap<Key, Shown>>>,
 }
 
 // === impl Groups ===
@@ -59,17 +67,20 @@ impl std::fmt::Debug for Groups {
 impl Groups {
     /// Lists the groups of all namespaces for the first time. Waits for the API server as long as it takes: before all
     /// are known, none can be called missing.
-    pub async fn load(client: Client) -> (Self, Followed) {
+    pub async fn load(client: Client, metrics: Metrics) -> (Self, Followed) {
         let kind = ApiResource::erase::<ExternalGroup>(&());
         let api = Api::<DynamicObject>::all_with(client, &kind);
         let events = watch_objects(api, watcher::Config::default().page_size(PAGE));
         let (manifests, manifests_receiver) = watch::channel(Arc::default());
         let (refused, refused_receiver) = watch::channel(Arc::default());
+        let (shown, shown_receiver) = watch::channel(Arc::default());
         let mut groups = Self {
             events: events.default_backoff().boxed(),
             known: Known::default(),
             manifests,
             refused,
+            shown,
+            metrics,
             failures: 0,
         };
         while let Some(event) = groups.events.next().await {
@@ -80,6 +91,7 @@ impl Groups {
         let followed = Followed {
             manifests: manifests_receiver,
             refused: refused_receiver,
+            shown: shown_receiver,
         };
         info!(
             groups = followed.manifests.borrow().groups.len(),
@@ -137,9 +149,18 @@ impl Groups {
             }
             changed
         });
+        let shown = self.known.shown();
+        self.shown.send_if_modified(|current| {
+            let changed = **current != shown;
+            if changed {
+                *current = Arc::new(shown);
+            }
+            changed
+        });
     }
 
     fn complain(&mut self, error: &watcher::Error) {
+        self.metrics.watch_restarted(KIND);
         self.failures = self.failures.saturating_add(1);
         let plural = ExternalGroup::plural(&());
         let error = report::chain(error);

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use kube::api::DynamicObject;
 use kube::runtime::watcher::Event;
 
+use super::status::Shown;
 use crate::manifests::{self, FieldProblem, Group, Manifests};
 
 /// Namespace and name.
@@ -39,6 +40,7 @@ struct Entry {
     /// The last that could be taken.
     group: Option<Group>,
     refused: Option<Refused>,
+    shown: Shown,
 }
 
 // === impl Known ===
@@ -96,8 +98,16 @@ impl Known {
         refused.collect()
     }
 
+    pub(super) fn shown(&self) -> BTreeMap<Key, Shown> {
+        let shown = self.groups.iter();
+        shown
+            .map(|(key, entry)| (key.clone(), entry.shown.clone()))
+            .collect()
+    }
+
     fn read(&self, object: &DynamicObject) -> (Key, Entry) {
         let key = key(object);
+        let shown = Shown::read(object);
         let uid = object.metadata.uid.clone().unwrap_or_default();
         let read = serde_norway::to_value(object)
             .map_err(|error| {
@@ -118,6 +128,7 @@ impl Known {
                 }),
                 uid,
                 refused: None,
+                shown,
             },
             Err(problems) => {
                 let before = self.groups.get(&key).filter(|entry| entry.uid == uid);
@@ -131,6 +142,7 @@ impl Known {
                     }),
                     uid,
                     group,
+                    shown,
                 }
             }
         };

@@ -14,6 +14,7 @@ use kube::runtime::{WatchStreamExt as _, watcher as watch_objects};
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
+use super::metrics::Metrics;
 use crate::peer::census::Answer;
 use crate::report;
 
@@ -21,6 +22,8 @@ use crate::report;
 const PORT: &str = "peers";
 /// A problem that repeats is said so often at first, then only to those who look closely.
 const LOUD: u32 = 3;
+/// Of what is watched, in metrics.
+const KIND: &str = "EndpointSlice";
 
 /// Addresses of the other replicas, and whether their answer is needed.
 pub type Roster = BTreeMap<SocketAddr, Answer>;
@@ -48,6 +51,7 @@ pub struct Watch {
     /// What a list has brought so far. It counts when it is complete.
     listed: BTreeMap<String, EndpointSlice>,
     roster: watch::Sender<Arc<Roster>>,
+    metrics: Metrics,
     /// Failures in a row.
     failures: u32,
 }
@@ -71,7 +75,11 @@ impl std::fmt::Debug for Watch {
 impl Watch {
     /// Lists the replicas for the first time. Waits for the API server as long as it takes: one that is not known
     /// would not be asked.
-    pub async fn load(client: Client, wanted: Wanted) -> (Self, watch::Receiver<Arc<Roster>>) {
+    pub async fn load(
+        client: Client,
+        wanted: Wanted,
+        metrics: Metrics,
+    ) -> (Self, watch::Receiver<Arc<Roster>>) {
         let api = Api::<EndpointSlice>::namespaced(client, &wanted.namespace);
         let label = format!("kubernetes.io/service-name={}", wanted.service);
         let events = watch_objects(api, watcher::Config::default().labels(&label));
@@ -82,6 +90,7 @@ impl Watch {
             slices: BTreeMap::new(),
             listed: BTreeMap::new(),
             roster,
+            metrics,
             failures: 0,
         };
         while let Some(event) = watch.events.next().await {
@@ -139,6 +148,7 @@ impl Watch {
     }
 
     fn complain(&mut self, error: &watcher::Error) {
+        self.metrics.watch_restarted(KIND);
         self.failures = self.failures.saturating_add(1);
         let error = report::chain(error);
         let service = &self.wanted.service;

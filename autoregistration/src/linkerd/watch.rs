@@ -21,6 +21,7 @@ use tracing::{debug, info, warn};
 
 use super::Settings;
 use super::known::{ANCHORS, CONFIG, Known, Object, Trouble};
+use crate::kubernetes::metrics::Metrics;
 use crate::manifests::FieldProblem;
 use crate::report;
 
@@ -47,6 +48,7 @@ pub struct Watch {
     known: Known,
     said: Said,
     settings: Option<watch::Sender<Arc<Settings>>>,
+    metrics: Metrics,
 }
 
 /// What was said, so that it is said once.
@@ -74,6 +76,7 @@ impl Watch {
     pub async fn load(
         client: &Client,
         linkerd_namespace: String,
+        metrics: Metrics,
     ) -> (Self, watch::Receiver<Arc<Settings>>) {
         let mut watch = Self {
             events: events(client, &linkerd_namespace),
@@ -81,6 +84,7 @@ impl Watch {
             known: Known::default(),
             said: Said::default(),
             settings: None,
+            metrics,
         };
         let mut patience = interval_at(Instant::now() + PATIENCE, PATIENCE);
         let settings = loop {
@@ -114,6 +118,9 @@ impl Watch {
     }
 
     fn take(&mut self, heard: Heard) {
+        if let Some(kind) = heard.failed() {
+            self.metrics.watch_restarted(kind);
+        }
         match heard {
             Heard::Config(event) => {
                 if let Some(event) = self.said.success(0, CONFIG, event) {
@@ -148,6 +155,19 @@ impl Watch {
             }
             changed
         });
+    }
+}
+
+// === impl Heard ===
+
+impl Heard {
+    /// The kind of objects whose watch has failed.
+    fn failed(&self) -> Option<&'static str> {
+        match self {
+            Self::Config(Err(_)) | Self::Anchors(Err(_)) => Some("ConfigMap"),
+            Self::Namespaces(Err(_)) => Some("Namespace"),
+            _ => None,
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use tonic::Status;
 use tracing::warn;
 
+use super::group_totals::GroupTotals;
 use super::hello::Hello;
 use super::objects::{Objects, Totals};
 use super::{
@@ -27,7 +28,7 @@ use crate::manifests::Manifests;
 use crate::metrics::Metrics;
 use crate::registration::status;
 use crate::store::memory::Memory;
-use crate::store::{News, Wish};
+use crate::store::{Key, News, Wish};
 use crate::view::View;
 
 /// Where the messages to one harness go. Bounded: one that does not read is ended and never holds up the others.
@@ -77,6 +78,11 @@ pub enum Command {
     Totals {
         /// Where to answer.
         reply: oneshot::Sender<Totals>,
+    },
+    /// How far has each group come?
+    Groups {
+        /// Where to answer.
+        reply: oneshot::Sender<BTreeMap<Key, GroupTotals>>,
     },
     /// Which VMs have a stream here?
     Digest {
@@ -308,6 +314,10 @@ impl Task {
             }
             Command::Totals { reply } => {
                 let _hung_up = reply.send(self.registry.totals());
+                None
+            }
+            Command::Groups { reply } => {
+                drop(reply.send(self.registry.group_totals()));
                 None
             }
             Command::Digest { reply } => {

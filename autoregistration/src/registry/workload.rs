@@ -17,7 +17,7 @@ use crate::store::{Desired, Key, Ready, Spec, Stored};
 use crate::view::Member;
 
 /// Label from which Linkerd takes an endpoint's zone.
-const ZONE: &str = "topology.kubernetes.io/zone";
+pub(super) const ZONE: &str = "topology.kubernetes.io/zone";
 
 /// A workload.
 #[derive(Clone, Debug)]

@@ -34,10 +34,16 @@ async fn a_list_says_what_is_wrong_and_how_many_are_ready() {
     cluster.create("columns", manifest).await.unwrap();
     let groups = Api::<ExternalGroup>::namespaced(cluster.client.clone(), "columns");
     let status = json!({ "status": {
-        "observedGeneration": 1, "workloads": 3, "ready": 2,
+        "observedGeneration": 1, "workloads": 3, "ready": 2, "updated": 1,
         "conditions": [{
             "type": "Accepted", "status": "False", "reason": "Invalid", "message": "spec.probes[0]: is odd",
             "lastTransitionTime": "2026-01-01T00:00:00Z", "observedGeneration": 1,
+        }, {
+            "type": "SettingsTaken", "status": "False", "reason": "AnnotationsIgnored", "message": "is no log level",
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        }, {
+            "type": "Restricted", "status": "False", "reason": "OpenAccess", "message": "every VM may join",
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
         }],
     }});
     let patched = groups
@@ -54,15 +60,28 @@ async fn a_list_says_what_is_wrong_and_how_many_are_ready() {
             "Name",
             "Workloads",
             "Ready",
+            "Updated",
             "Accepted",
             "Reason",
             "Message",
+            "Settings",
+            "Restricted",
             "Age"
         ]
     );
     assert_eq!(
-        cells[..6],
-        ["a", "3", "2", "False", "Invalid", "spec.probes[0]: is odd"]
+        cells[..9],
+        [
+            "a",
+            "3",
+            "2",
+            "1",
+            "False",
+            "Invalid",
+            "spec.probes[0]: is odd",
+            "is no log level",
+            "OpenAccess"
+        ]
     );
 }
 

@@ -19,4 +19,5 @@ mod manifests;
 mod nonsense;
 mod replicas;
 mod settings;
+mod status;
 mod store;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use autoregistration::kubernetes::metrics::Metrics;
 use autoregistration::kubernetes::peers::{Roster, Wanted, Watch};
 use autoregistration::peer::census::Answer;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -53,7 +54,7 @@ async fn replicas_that_come_and_go_are_followed() {
         own: ["10.0.0.1".parse().unwrap()].into(),
         port: 1,
     };
-    let (watch, mut roster) = Watch::load(cluster.client.clone(), wanted).await;
+    let (watch, mut roster) = Watch::load(cluster.client.clone(), wanted, Metrics::default()).await;
     let watching = tokio::spawn(watch.run());
     let second = ("10.0.0.2:8082", Answer::Needed);
     comes_to_be(&mut roster, &[second]).await;
@@ -86,6 +87,6 @@ async fn a_service_without_endpoints_means_no_other_replica() {
         own: ["10.0.0.1".parse().unwrap()].into(),
         port: 1,
     };
-    let (_watch, roster) = Watch::load(cluster.client.clone(), wanted).await;
+    let (_watch, roster) = Watch::load(cluster.client.clone(), wanted, Metrics::default()).await;
     assert!(roster.borrow().is_empty());
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use autoregistration::kubernetes::metrics::Metrics;
 use autoregistration::linkerd::Settings;
 use autoregistration::linkerd::watch::Watch;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
@@ -28,7 +29,7 @@ struct Following {
 
 impl Following {
     async fn start(client: &Client, namespace: &str) -> Self {
-        let load = Watch::load(client, namespace.to_owned());
+        let load = Watch::load(client, namespace.to_owned(), Metrics::default());
         let (watch, settings) = tokio::time::timeout(DEADLINE, load).await.unwrap();
         Self {
             settings,
