@@ -20,7 +20,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use kube::core::ApiResource;
 use kube::{Client, Resource as _};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{debug, info, warn};
@@ -204,7 +204,7 @@ impl Statuses {
     /// Whether the API server answers.
     async fn write(&mut self, key: &Key, shown: &Shown, wanted: ExternalGroupStatus) -> bool {
         let (namespace, group) = (&key.0, &key.1);
-        match self.apply(key, &shown.uid, &wanted).await {
+        match self.apply(key, shown, &wanted).await {
             Ok(answered) => {
                 debug!(namespace, group, "status of the group written");
                 self.pace
@@ -233,30 +233,52 @@ impl Statuses {
     }
 
     /// Answers with what the API server has kept of it: a definition that is not ours may not know all of our fields.
+    /// Nothing can be applied then; merged, what it does not know is dropped.
     async fn apply(
         &self,
-        (namespace, name): &Key,
-        uid: &str,
+        key: &Key,
+        shown: &Shown,
         status: &ExternalGroupStatus,
     ) -> Result<ExternalGroupStatus, Failed> {
-        let kind = ApiResource::erase::<ExternalGroup>(&());
-        let groups = Api::<DynamicObject>::namespaced_with(self.client.clone(), namespace, &kind);
-        let body = json!({
+        let mut body = json!({
             "apiVersion": ExternalGroup::api_version(&()),
             "kind": ExternalGroup::kind(&()),
             // With the uid, another group of that name is not taken for this one.
-            "metadata": { "namespace": namespace, "name": name, "uid": uid },
+            "metadata": { "namespace": key.0, "name": key.1, "uid": shown.uid },
             "status": status,
         });
-        let (params, patch) = (PatchParams::apply(STATUS).force(), Patch::Apply(body));
-        let request = groups.patch_status(name, &params, &patch);
+        let patch = Patch::Apply(body.clone());
+        match self
+            .patch(key, PatchParams::apply(STATUS).force(), &patch)
+            .await
+        {
+            Err(kube::Error::Api(status)) if matches!(status.code, 400 | 422 | 500) => {}
+            answer => return answer.map_err(|error| failed(&key.1, &error)),
+        }
+        // The whole list is merged as one value, so that those of others are in it.
+        let conditions = shown.others.iter().cloned();
+        let ours = status.conditions.iter().map(|condition| json!(condition));
+        body["status"]["conditions"] = conditions.chain(ours).collect();
+        let params = PatchParams {
+            field_manager: Some(STATUS.to_owned()),
+            ..PatchParams::default()
+        };
+        let answer = self.patch(key, params, &Patch::Merge(body)).await;
+        answer.map_err(|error| failed(&key.1, &error))
+    }
+
+    async fn patch(
+        &self,
+        (namespace, name): &Key,
+        params: PatchParams,
+        patch: &Patch<Value>,
+    ) -> kube::Result<ExternalGroupStatus> {
+        let kind = ApiResource::erase::<ExternalGroup>(&());
+        let groups = Api::<DynamicObject>::namespaced_with(self.client.clone(), namespace, &kind);
+        let request = groups.patch_status(name, &params, patch);
         match timeout(PATIENCE, request).await {
-            Ok(Ok(object)) => Ok(Shown::read(&object).status),
-            Ok(Err(error)) => Err(failed(name, &error)),
-            Err(_elapsed) => Err(Failed::Unavailable(format!(
-                "no answer within {} s",
-                PATIENCE.as_secs()
-            ))),
+            Ok(answer) => answer.map(|object| Shown::read(&object).status),
+            Err(elapsed) => Err(kube::Error::Service(elapsed.into())),
         }
     }
 

@@ -216,8 +216,8 @@ async fn the_status_says_what_has_become_of_a_group_and_is_written_only_when_tha
     // Of this one it has written nothing yet, so it need not wait.
     let patch = json!({ "spec": { "template": { "ports": [{ "port": 80 }] } } });
     let groups = cluster.groups("status");
-    let patched = groups.patch("closed", &PatchParams::default(), &Patch::Merge(patch));
-    drop(patched.await.unwrap());
+    let (by_hand, patch) = (PatchParams::default(), Patch::Merge(patch));
+    drop(groups.patch("closed", &by_hand, &patch).await.unwrap());
     leader.counts.send_replace([3, 3, 3]);
     let done = shows(&cluster, "status", "closed", |it| it["updated"] == 3).await;
     assert_eq!(done["status"]["observedGeneration"], 2);

@@ -17,6 +17,8 @@ pub struct Shown {
     pub deleting: bool,
     /// Its status, without the conditions of others.
     pub status: ExternalGroupStatus,
+    /// The conditions of others.
+    pub others: Vec<Value>,
 }
 
 // === impl Shown ===
@@ -31,8 +33,10 @@ impl Shown {
         let count = |path: &str| number(path).and_then(|number| i32::try_from(number).ok());
         let conditions = object.data.pointer("/status/conditions");
         let conditions = conditions.and_then(Value::as_array).into_iter().flatten();
-        let mut conditions: Vec<Condition> = conditions
-            .filter(|condition| is_ours(condition))
+        let (ours, others): (Vec<&Value>, Vec<&Value>) =
+            conditions.partition(|condition| is_ours(condition));
+        let mut conditions: Vec<Condition> = ours
+            .into_iter()
             .filter_map(|condition| serde_json::from_value(condition.clone()).ok())
             .collect();
         conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
@@ -47,6 +51,7 @@ impl Shown {
                 updated: count("/status/updated"),
                 conditions,
             },
+            others: others.into_iter().cloned().collect(),
         }
     }
 }
