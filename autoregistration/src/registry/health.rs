@@ -39,6 +39,8 @@ pub struct Condition {
 
 const LONGEST_REASON: usize = 64;
 const LONGEST_MESSAGE: usize = 256;
+/// A uid has 36 characters; what is longer than this is none.
+const LONGEST_UID: usize = 64;
 
 /// How long a workload that was ready and is not any more stays so, at least.
 pub(super) const LEAST_PENALTY: Duration = Duration::from_secs(5);
@@ -67,7 +69,7 @@ impl Health {
                 .take(LONGEST_MESSAGE)
                 .collect(),
             reason: if camel { wire.reason } else { String::new() },
-            workload_uid: wire.workload_uid,
+            workload_uid: wire.workload_uid.chars().take(LONGEST_UID).collect(),
         }
     }
 
@@ -170,6 +172,19 @@ mod tests {
 
     fn seconds(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn what_is_kept_of_a_report_is_bounded() {
+        let health = Health::from_wire(v1::HealthReport {
+            reason: "A".repeat(65),
+            message: "ä".repeat(1 << 16),
+            workload_uid: "ü".repeat(1 << 16),
+            ..v1::HealthReport::default()
+        });
+        assert_eq!(health.reason, "");
+        assert_eq!(health.message.chars().count(), LONGEST_MESSAGE);
+        assert_eq!(health.workload_uid.chars().count(), LONGEST_UID);
     }
 
     #[test]

@@ -199,8 +199,8 @@ fn label_value(text: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
 }
 
-/// A faulty text as a refusal repeats it: its beginning, in one line.
-fn quote(text: &str) -> String {
+/// A text of a VM as it is repeated: its beginning, in one line.
+pub(super) fn quote(text: &str) -> String {
     let escaped = text.chars().flat_map(char::escape_debug);
     let mut quote = escaped.take(LONGEST_QUOTE + 1).collect::<String>();
     if quote.chars().count() > LONGEST_QUOTE {

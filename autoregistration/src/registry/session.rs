@@ -111,7 +111,7 @@ impl Registry {
                 self.take_leave(stream, leave.mode(), &leave.reason);
             }
             Some(harness_message::Kind::ConfigAck(ack)) => {
-                debug!(stream, outcome = ?ack.outcome(), detail = ack.message, "assignment acknowledged");
+                debug!(stream, outcome = ?ack.outcome(), detail = hello::quote(&ack.message), "assignment acknowledged");
             }
             Some(harness_message::Kind::Hello(_)) => self.end(
                 stream,
