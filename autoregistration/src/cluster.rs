@@ -38,7 +38,7 @@ use crate::metrics::Metrics;
 use crate::peer::server::Meshed;
 use crate::peer::{Peers, Phase, Server, census};
 use crate::process::{Error, Parts, bind, server};
-use crate::registration::Registration;
+use crate::registration::{REQUEST_TIMEOUT, Registration};
 use crate::registry::task::{Command, Inputs, Link, Others, Task};
 use crate::registry::{Families, Reconnect, Rules};
 use crate::sidecar::{self, PodIps};
@@ -379,6 +379,7 @@ async fn serve(
         metrics,
     };
     let serving = server(STREAMS)
+        .timeout(REQUEST_TIMEOUT)
         .add_service(registration.into_server())
         .serve_with_incoming_shutdown(acceptor.connections(), stopped);
     parts.serve("registration", serving);

@@ -15,6 +15,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use linkerd_harness_api::v1::registration_server::{Registration as Api, RegistrationServer};
 use linkerd_harness_api::v1::{CheckResult, ControllerMessage, HarnessMessage, Hello};
@@ -36,6 +37,9 @@ use crate::registry::task::Command;
 
 pub use self::bucket::Rate;
 
+/// A `Check` is one message in each direction; half of one must not stay. Sessions are not meant: they have their answer
+/// as soon as they are open.
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 /// What is decoded at all; a message that counts is smaller, see [`hello::LARGEST_MESSAGE`].
 const LARGEST_DECODED: usize = 64 * 1024;
 /// Messages that a harness may leave unread. A group edited often while it is busy makes several.
@@ -110,7 +114,7 @@ impl Registration {
     }
 
     /// Refuses one for having too much of something.
-    fn too_much(&self, caller: &SpiffeId, (limit, wait): (Limit, std::time::Duration)) -> Status {
+    fn too_much(&self, caller: &SpiffeId, (limit, wait): (Limit, Duration)) -> Status {
         self.metrics.rate_limited(limit.as_str());
         self.refuse(Some(caller), "", &limit.refusal(wait))
     }

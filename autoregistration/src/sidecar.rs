@@ -14,7 +14,7 @@ use std::time::Duration;
 use tonic::transport::Server;
 
 use crate::metrics::Metrics;
-use crate::registration::Registration;
+use crate::registration::{REQUEST_TIMEOUT, Registration};
 pub use connections::Accept;
 pub use peer::Peer;
 pub(crate) use peer::unknown;
@@ -33,9 +33,6 @@ const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 /// Streams that end before we have taken them. The default of 20 ends the connection, here of all VMs of an identity,
 /// when a few of them give up at once while we are busy. Floods of it are for the proxy to stop, which sees who does it.
 const EARLY_RESETS: usize = 1000;
-/// A `Check` is one message in each direction; half of one must not stay. Sessions are not meant: they have their answer
-/// as soon as they are open.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Serves registration behind the pod's Linkerd proxy, until `stop`.
 ///

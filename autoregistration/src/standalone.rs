@@ -15,7 +15,7 @@ use crate::manifests::watch as manifests;
 use crate::metrics::Metrics;
 pub use crate::process::Error;
 use crate::process::{Parts, bind, server};
-use crate::registration::Registration;
+use crate::registration::{REQUEST_TIMEOUT, Registration};
 use crate::registry::task::{Command, Inputs, Link, Task};
 use crate::registry::{Families, Reconnect, Rules};
 use crate::store::memory::Memory;
@@ -120,6 +120,7 @@ impl Standalone {
 
         let mut parts = Parts::new();
         let serving = server(REGISTRATION_STREAMS)
+            .timeout(REQUEST_TIMEOUT)
             .add_service(service.into_server())
             .serve_with_incoming_shutdown(
                 accept("registration", registration.0, registration_config),

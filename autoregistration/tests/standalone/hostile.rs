@@ -229,6 +229,23 @@ async fn a_message_that_is_too_large_or_unreadable_is_named_as_such() {
     }
 }
 
+/// A `Check` is one message in each direction, so that half of one is nobody's business for long; a session is.
+#[tokio::test]
+async fn half_a_check_is_ended_and_a_session_that_is_older_lives_on() {
+    let lab = Lab::start().await;
+    let mut neighbour = Neighbour::join(&lab).await;
+    let mut client = tonic::client::Grpc::new(connect(&lab, "vm-1").await);
+    client.ready().await.unwrap();
+    let path = "/meshexpansion.registration.v1.Registration/Check";
+    let silence = Request::new(tokio_stream::pending::<Vec<u8>>());
+    let answer = client.client_streaming(silence, path.parse().unwrap(), Bytes);
+    let answer = tokio::time::timeout(DEADLINE, answer).await;
+    let refused = answer.expect("half a check is still open").unwrap_err();
+    let codes = [Code::Cancelled, Code::DeadlineExceeded];
+    assert!(codes.contains(&refused.code()), "{refused:?}");
+    neighbour.is_undisturbed().await;
+}
+
 /// What is answered at last to these bytes as messages.
 async fn raw(channel: Channel, messages: Vec<Vec<u8>>) -> Status {
     let mut client = tonic::client::Grpc::new(channel);
