@@ -12,7 +12,7 @@ use crate::store::{Desired, Ready, Spec, Status, Stored};
 use super::workload::Version;
 
 /// Reason of a workload that is not ready while it changes.
-const RECONFIGURING: &str = "Reconfiguring";
+pub(super) const RECONFIGURING: &str = "Reconfiguring";
 
 /// What has been waited for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -95,6 +95,18 @@ pub fn next(desired: &Desired, there: Option<&Stored>, seen: Seen) -> Step {
         Desired::Marked { ready, .. } => marked(ready, there, seen),
         Desired::Gone { ready, .. } => gone(ready, there, seen),
     }
+}
+
+/// Whether the step takes a workload out that serves, for no other reason than that its group describes it anew. So many
+/// of a group may be out at a time, and no more.
+pub fn takes_one_out(step: &Step) -> bool {
+    matches!(
+        step,
+        Step::Write {
+            lane: Lane::Metadata,
+            write: Write::Mark(..)
+        }
+    )
 }
 
 /// Whether the next step needs [`Seen::drained`].

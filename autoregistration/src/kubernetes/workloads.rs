@@ -8,6 +8,7 @@ use kube::api::DynamicObject;
 use kube::runtime::watcher::Event;
 use tokio::time::Instant;
 
+use super::step::RECONFIGURING;
 use super::workload::{self, Object};
 use crate::store::{Key, Status, Stored};
 
@@ -19,8 +20,18 @@ const MEMORY: Duration = Duration::from_secs(120);
 pub struct Workloads {
     there: BTreeMap<Key, Entry>,
     gone: BTreeMap<Key, Gone>,
+    groups: BTreeMap<Key, Serving>,
     /// What a list has brought so far, and what was answered since it began.
     listed: Option<(BTreeMap<Key, Object>, BTreeSet<Key>)>,
+}
+
+/// Workloads of a group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Serving {
+    /// Those that are ready.
+    pub ready: usize,
+    /// Those that were taken out to be changed.
+    pub out: usize,
 }
 
 /// One that is there.
@@ -62,6 +73,11 @@ impl Workloads {
     /// All that are there.
     pub fn all(&self) -> impl Iterator<Item = (&Key, &Stored)> {
         self.there.iter().map(|(key, it)| (key, &it.object.stored))
+    }
+
+    /// How many of a group serve.
+    pub fn serving(&self, group: &Key) -> Serving {
+        self.groups.get(group).copied().unwrap_or_default()
     }
 
     /// Takes an event of the watch.
@@ -150,11 +166,37 @@ impl Workloads {
                 }
             }
         };
-        self.there.insert(key, entry);
+        self.count(&key, &entry.object.stored, 1);
+        if let Some(before) = self.there.insert(key.clone(), entry) {
+            self.count(&key, &before.object.stored, -1);
+        }
+    }
+
+    fn count(&mut self, key: &Key, stored: &Stored, change: isize) {
+        if !stored.ours {
+            return;
+        }
+        let readiness = stored.readiness();
+        let is_ready = readiness.status == Status::True;
+        if !is_ready && readiness.reason != RECONFIGURING {
+            return;
+        }
+        let group = (key.0.clone(), stored.spec.group.clone());
+        let serving = self.groups.entry(group.clone()).or_default();
+        let counted = if is_ready {
+            &mut serving.ready
+        } else {
+            &mut serving.out
+        };
+        *counted = counted.saturating_add_signed(change);
+        if *serving == Serving::default() {
+            self.groups.remove(&group);
+        }
     }
 
     fn remove(&mut self, key: &Key, now: Instant) {
         if let Some(entry) = self.there.remove(key) {
+            self.count(key, &entry.object.stored, -1);
             let uid = entry.object.stored.uid;
             self.gone.insert(key.clone(), Gone { uid, at: now });
         }

@@ -2,31 +2,27 @@
 //! its turn. Never two calls for one workload at a time; the newest wish counts; nothing is given up. Pure: calls are
 //! made by [`super::calls`], and time is told.
 
+mod answers;
+mod evaluation;
 mod outlook;
 mod tell;
+mod turns;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tracing::{debug, warn};
 
 use super::drained::Drains;
 use super::queue::Queue;
-use super::step::{self, Seen, Step, Wait, Write};
+use super::step::Write;
 use super::workload::Object;
 use super::workloads::{Change, Workloads};
 use crate::store::{Desired, Failure, Key, News, Status, Wish};
 pub use outlook::Outlook;
 use tell::Outbox;
+use turns::Turns;
 
-/// From a new object, or a new address, until it may be ready: in that time all replicas of Linkerd's destination have
-/// heard of it. They watch, so it takes them milliseconds.
-const SETTLES: Duration = Duration::from_secs(1);
-/// Waits of one workload whose write fails.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(30));
-/// What is refused will be refused again until a person does something.
-const REFUSED: Duration = Duration::from_secs(30);
 /// A problem that repeats is said so often at first, then only to those who look closely.
 const LOUD: u32 = 3;
 
@@ -39,6 +35,7 @@ pub struct Writer {
     queue: Queue,
     drains: Drains,
     settling: BTreeSet<(Instant, Key)>,
+    turns: Turns,
     outlook: Outlook,
     outbox: Outbox,
     refusals: u32,
@@ -115,6 +112,7 @@ impl Writer {
             queue: Queue::new(writes_per_second, now),
             drains: Drains::default(),
             settling: BTreeSet::new(),
+            turns: Turns::default(),
             outlook: Outlook::default(),
             outbox: Outbox::default(),
             refusals: 0,
@@ -218,65 +216,6 @@ impl Writer {
         None
     }
 
-    /// Takes the answer to a call.
-    pub fn answered(&mut self, key: &Key, kind: &Kind, answer: Answer, now: Instant) {
-        self.queue.ended();
-        let busy = self.busy.remove(key);
-        match &answer {
-            Answer::Unavailable(message, wait) => {
-                self.outlook.darken(message, *wait, now);
-            }
-            _ => self.outlook.brighten(),
-        }
-        let before = self.told(key);
-        let mut refused = None;
-        match answer {
-            Answer::There(object) => {
-                self.workloads.answered(key, Some(*object), now);
-                self.succeeded(key, kind, now);
-                refused = self.is_kept_otherwise(key, busy);
-            }
-            Answer::Gone => {
-                self.workloads.answered(key, None, now);
-                self.succeeded(key, kind, now);
-            }
-            Answer::Conflict => {
-                if let Some(item) = self.wishes.get_mut(key) {
-                    item.stale = true;
-                    // The first time it is only read anew.
-                    if item.failures > 0 {
-                        item.not_before = Some(now + backoff(item.failures));
-                    }
-                    item.failures = item.failures.saturating_add(1);
-                }
-            }
-            Answer::Refused(message) => refused = Some(message),
-            Answer::Failed(message) => {
-                if let Some(item) = self.wishes.get_mut(key) {
-                    item.not_before = Some(now + backoff(item.failures));
-                    item.failures = item.failures.saturating_add(1);
-                }
-                debug!(
-                    namespace = key.0,
-                    workload = key.1,
-                    ?kind,
-                    message,
-                    "call failed"
-                );
-                self.fail(key, Failure::Unavailable, &message);
-            }
-            Answer::Unavailable(..) => {}
-        }
-        if let Some(message) = refused {
-            self.refused(key, kind, &message, now);
-        }
-        self.changed(key, before.as_ref());
-        self.evaluate(key, now);
-        if self.outlook.is_dark() {
-            self.fail_all();
-        }
-    }
-
     /// The namespaces whose `EndpointSlice`s are to be listed now. For each an answer must come.
     pub fn ask(&mut self, now: Instant) -> Vec<String> {
         self.drains.ask(now)
@@ -321,153 +260,6 @@ impl Writer {
     pub fn transitions(&mut self) -> Vec<Duration> {
         std::mem::take(&mut self.transitions)
     }
-
-    /// What has to be done for `key` now, and lets it wait for that.
-    fn evaluate(&mut self, key: &Key, now: Instant) {
-        if self.busy.contains_key(key) {
-            // The answer comes first.
-            return;
-        }
-        let step = self.step(key, now);
-        let Some(item) = self.wishes.get_mut(key) else {
-            self.queue.remove(key);
-            return;
-        };
-        match step {
-            Step::Write { lane, .. } => {
-                let not_before = item.not_before;
-                self.queue.put(key, lane, not_before, now);
-                if self.outlook.is_dark() {
-                    let message = self.outlook.message().to_owned();
-                    self.fail(key, Failure::Unavailable, &message);
-                }
-            }
-            Step::Wait(wait) => {
-                self.queue.remove(key);
-                if wait == Wait::Settled
-                    && let Some(entry) = self.workloads.get(key)
-                    && !entry.again
-                {
-                    self.settling.insert((entry.since + SETTLES, key.clone()));
-                }
-            }
-            Step::Foreign => {
-                self.queue.remove(key);
-                self.fail(
-                    key,
-                    Failure::Foreign,
-                    "an ExternalWorkload of that name is not ours",
-                );
-            }
-            Step::Nothing => {
-                self.queue.remove(key);
-                item.turns = None;
-                // Whoever wishes it gone has to hear that it is, also when it never was.
-                let is_gone = matches!(item.desired, Desired::Gone { .. })
-                    && self.workloads.get(key).is_none();
-                if item.told.take().is_some() || is_gone {
-                    self.outbox.recovered(key.clone());
-                }
-            }
-        }
-    }
-
-    fn step(&mut self, key: &Key, now: Instant) -> Step {
-        let (Some(item), entry) = (self.wishes.get(key), self.workloads.get(key)) else {
-            self.drains.forget(key);
-            return Step::Nothing;
-        };
-        let there = entry.map(|entry| &entry.object.stored);
-        // One that was made again is settled when its predecessor has left the slices, which go by the name.
-        let follows = entry.is_some_and(|entry| entry.again) && item.desired.is_ready();
-        if follows || there.is_some_and(|there| step::needs_drain(&item.desired, there)) {
-            self.drains.wait(key, now);
-        } else {
-            self.drains.forget(key);
-        }
-        let drained = self.drains.is_drained(key, now);
-        let settled = match entry {
-            Some(entry) if entry.again => drained,
-            Some(entry) => entry.since + SETTLES <= now,
-            None => false,
-        };
-        step::next(&item.desired, there, Seen { drained, settled })
-    }
-
-    fn call(&mut self, key: &Key, now: Instant) -> Option<Call> {
-        let step = self.step(key, now);
-        let item = self.wishes.get(key)?;
-        let kind = match step {
-            Step::Write { .. } if item.stale => Kind::Read,
-            Step::Write { write, .. } => Kind::Write(write),
-            _ => return None,
-        };
-        let since = match (&kind, self.workloads.get(key)) {
-            (Kind::Write(Write::Mark(_, ready)), Some(entry)) => {
-                let status = entry.object.stored.ready.as_ref().map(|it| it.status);
-                let stays = status == Some(ready.status);
-                entry.object.since.clone().filter(|_| stays)
-            }
-            _ => None,
-        };
-        let key = key.clone();
-        Some(Call { key, kind, since })
-    }
-
-    fn succeeded(&mut self, key: &Key, kind: &Kind, now: Instant) {
-        let Some(item) = self.wishes.get_mut(key) else {
-            return;
-        };
-        item.stale = false;
-        item.failures = 0;
-        item.not_before = None;
-        let there = self.workloads.get(key).map(|entry| &entry.object.stored);
-        let is_so = there.is_some_and(|it| it.readiness().status == item.desired.status());
-        if is_so
-            && let Some(since) = item.turns.take()
-            && matches!(kind, Kind::Write(Write::Mark(..)))
-        {
-            self.transitions.push(now.saturating_duration_since(since));
-        }
-    }
-
-    /// Why what was just applied did not come to be. It would be applied again and again.
-    fn is_kept_otherwise(&self, key: &Key, busy: Option<Busy>) -> Option<String> {
-        let Desired::Present { spec, .. } = busy?.wanted? else {
-            return None;
-        };
-        let there = &self.workloads.get(key)?.object.stored;
-        let is_other = !there.deleting && !there.holds(&spec);
-        is_other.then(|| {
-            "the API server keeps something else than what was applied: is there an admission webhook that changes it?".to_owned()
-        })
-    }
-
-    fn refused(&mut self, key: &Key, kind: &Kind, message: &str, now: Instant) {
-        if let Some(item) = self.wishes.get_mut(key) {
-            item.not_before = Some(now + REFUSED.mul_f64(0.5 + rand::random::<f64>()));
-        }
-        self.refusals = self.refusals.saturating_add(1);
-        let (namespace, workload, operation) = (&key.0, &key.1, kind.name());
-        if self.refusals <= LOUD {
-            warn!(
-                namespace,
-                workload,
-                operation,
-                error = message,
-                "the API server refuses a write"
-            );
-        } else {
-            debug!(
-                namespace,
-                workload,
-                operation,
-                error = message,
-                "the API server refuses a write"
-            );
-        }
-        self.fail(key, Failure::Refused, message);
-    }
 }
 
 // === impl Desired ===
@@ -500,15 +292,6 @@ impl Kind {
             Self::Write(Write::Delete(_)) => "delete",
         }
     }
-}
-
-fn backoff(failures: u32) -> Duration {
-    let (least, most) = BACKOFF;
-    let wait = least
-        .saturating_mul(2_u32.saturating_pow(failures))
-        .min(most);
-    // Half of it is chance, so that those who failed together do not come again together.
-    wait.mul_f64(0.5 + rand::random::<f64>() / 2.0)
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::{LOUD, backoff};
+use super::LOUD;
+use super::answers::backoff;
 
 /// The longest interval: so late it is noticed that the API server is back.
 const LONGEST: Duration = Duration::from_secs(5);
