@@ -6,6 +6,7 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
 use super::limits;
+use crate::kubernetes::workload::PROXY_PORT;
 use crate::manifests::{DEFAULT_INBOUND_POLICY, INBOUND_POLICIES, OPAQUE_PORTS};
 
 /// Of the name, which only the whole object has.
@@ -83,10 +84,18 @@ pub(super) fn ports_rules() -> Value {
 }
 
 pub(super) fn port_name_rules() -> Value {
-    json!([rule(
-        "!self.startsWith('-') && !self.endsWith('-')",
-        "a port name must begin and end with a letter or a digit",
-    )])
+    json!([
+        rule(
+            "!self.startsWith('-') && !self.endsWith('-')",
+            "a port name must begin and end with a letter or a digit",
+        ),
+        rule(
+            format!("self != '{PROXY_PORT}'"),
+            format!(
+                "{PROXY_PORT} is what Linkerd calls the proxy's own port; give it another name"
+            ),
+        ),
+    ])
 }
 
 /// A field whose name is misspelled is dropped before it is looked at. What is left must not mean "everybody".

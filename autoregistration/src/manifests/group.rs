@@ -8,6 +8,7 @@ use linkerd_harness_core::names::{DnsLabel, PortRange};
 use super::node::Node;
 use super::{Group, access, labels, probe, service};
 use crate::crd::{annotations as crd_annotations, limits};
+use crate::kubernetes::workload::PROXY_PORT;
 
 /// Policy of a port for which nothing else is said: the values that linkerd2-proxy takes.
 pub(crate) const INBOUND_POLICIES: [&str; 6] = [
@@ -118,6 +119,11 @@ fn port_name(name: &Node<'_>) -> String {
     if !valid {
         name.problem(format!(
             "`{text}` is not a port name (1 to 15 of a-z, 0-9 and -, at least one letter)"
+        ));
+    }
+    if text == PROXY_PORT {
+        name.problem(format!(
+            "`{text}` is what Linkerd calls the proxy's own port; give it another name"
         ));
     }
     text

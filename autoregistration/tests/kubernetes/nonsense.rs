@@ -6,7 +6,7 @@ use autoregistration::manifests::{self, Source};
 use crate::cluster::Cluster;
 
 /// What is wrong: name, spec, what the API server says.
-const CASES: [(&str, &str, &str); 60] = [
+const CASES: [(&str, &str, &str); 61] = [
     (
         "a.b",
         "{template: {}}",
@@ -58,6 +58,11 @@ const CASES: [(&str, &str, &str); 60] = [
         "a",
         "{template: {ports: [{port: 80, name: a-}]}}",
         "must begin and end with a letter or a digit",
+    ),
+    (
+        "a",
+        "{template: {ports: [{port: 80, name: linkerd-proxy}]}}",
+        "linkerd-proxy is what Linkerd calls the proxy's own port",
     ),
     (
         "a",

@@ -12,7 +12,7 @@ use crate::store::{Desired, Failure, Key};
 /// Waits of one workload whose write fails.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(30));
 /// What is refused will be refused again until a person does something.
-const REFUSED: Duration = Duration::from_secs(30);
+pub(super) const REFUSED: Duration = Duration::from_secs(30);
 
 // === impl Writer ===
 

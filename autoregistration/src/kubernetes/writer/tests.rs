@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::super::step::Write;
 use super::super::workload::tests::spec;
 use super::super::workload::{self, with_ready, with_spec};
+use super::answers::REFUSED;
 use super::*;
 use crate::store::{Ready, Spec, Stored};
 
