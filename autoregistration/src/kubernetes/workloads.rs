@@ -167,9 +167,10 @@ impl Workloads {
             }
         };
         self.count(&key, &entry.object.stored, 1);
-        if let Some(before) = self.there.insert(key.clone(), entry) {
+        if let Some(before) = self.there.remove(&key) {
             self.count(&key, &before.object.stored, -1);
         }
+        self.there.insert(key, entry);
     }
 
     fn count(&mut self, key: &Key, stored: &Stored, change: isize) {
