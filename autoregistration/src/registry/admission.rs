@@ -67,7 +67,7 @@ impl Registry {
         });
         let message = if self.sessions.len() > MOST_SESSIONS {
             format!("this replica has {MOST_SESSIONS} sessions")
-        } else if waiting.count() > MOST_WAITING {
+        } else if self.sessions.len() > MOST_WAITING && waiting.count() > MOST_WAITING {
             format!("{MOST_WAITING} sessions of {caller} wait already")
         } else {
             return None;
