@@ -15,7 +15,8 @@ use crate::args::LogFormat;
 
 /// Overrides the filter, e.g. `debug` or `warn,autoregistration=debug`.
 pub const VARIABLE: &str = "AUTOREGISTRATION_LOG";
-const FILTER: &str = "warn,autoregistration=info,audit=info";
+// `kube_client` says each connection that fails; we say once that the API server is away.
+const FILTER: &str = "warn,kube_client=off,autoregistration=info,audit=info";
 
 /// The filter in the variable cannot be read.
 #[derive(Debug, thiserror::Error)]
