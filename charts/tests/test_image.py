@@ -31,8 +31,8 @@ class Image(unittest.TestCase):
         for path in copied:
             self.assertTrue((TREE / path).exists(), path)
         directories = {path for path in copied if (TREE / path).is_dir()}
-        members = re.search(r"^members = \[(.+)\]$", WORKSPACE, re.MULTILINE).group(1)
-        members = {member.strip(' "').split("/")[0] for member in members.split(",")}
+        members = re.search(r"^members = \[(.+?)\]$", WORKSPACE, re.MULTILINE | re.DOTALL).group(1)
+        members = {member.split("/")[0] for member in re.findall(r'"([^"]+)"', members)}
         self.assertEqual(directories, members)
         ignore = (TREE / ".containerignore").read_text().splitlines()
         self.assertEqual({line[1:] for line in ignore if line.startswith("!")}, copied)

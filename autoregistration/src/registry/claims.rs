@@ -108,6 +108,8 @@ impl Registry {
             workload.duty = Duty::None;
         }
         self.settle(&key);
+        // Whoever waits for its address waits in vain.
+        self.admit_roomers();
     }
 
     /// Both replicas ask for a VM that neither has yet: the newer stream of a process wins; of two processes the one that
