@@ -15,11 +15,11 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tracing::{debug, warn};
 
 use crate::metrics::Metrics;
-use crate::registry::task::Command;
+use crate::registry::task::{Command, ask};
 
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// For a connection and all its requests, also when its client does not read.
@@ -115,7 +115,7 @@ impl Admin {
     }
 
     async fn metrics(&self) -> Response<Full<Bytes>> {
-        let Some(totals) = self.ask(|reply| Command::Totals { reply }).await else {
+        let Some(totals) = ask(&self.registry, |reply| Command::Totals { reply }).await else {
             return going_down();
         };
         match self.metrics.text(&totals) {
@@ -135,20 +135,13 @@ impl Admin {
                 format!("not here; there are:\n\n{INDEX}"),
             );
         }
-        let Some(objects) = self.ask(|reply| Command::Objects { reply }).await else {
+        let Some(objects) = ask(&self.registry, |reply| Command::Objects { reply }).await else {
             return going_down();
         };
         match kubernetes::list(path, &objects, self.started) {
             Some(list) => typed(StatusCode::OK, "application/json", format!("{list:#}\n")),
             None => text(StatusCode::OK, hosts::text(&objects.view)),
         }
-    }
-
-    /// What the registry answers; `None` when it has ended.
-    async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
-        let (reply, answer) = oneshot::channel();
-        self.registry.send(question(reply)).await.ok()?;
-        answer.await.ok()
     }
 }
 

@@ -172,7 +172,7 @@ impl Cluster {
                 others: Some(Others {
                     claim: replica::claims(peers.clone()),
                     leading: leadership.told(),
-                    census: replica::told(census_receiver),
+                    census: census_receiver,
                     events,
                 }),
                 metrics: metrics.clone(),

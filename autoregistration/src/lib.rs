@@ -13,6 +13,7 @@ pub mod audit;
 pub mod breaker;
 pub mod cluster;
 pub mod cluster_ip;
+pub mod connection;
 pub mod crd;
 pub mod identity;
 pub mod kubernetes;

@@ -14,7 +14,7 @@ use crate::tls::files as tls;
 
 /// How long connections have to end after a shutdown was asked for. Linkerd's streams never end by themselves.
 const STOP_GRACE: Duration = Duration::from_secs(2);
-/// A VM that vanished is noticed after the sum of these.
+/// A peer that vanished is noticed after the sum of these.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 

@@ -33,7 +33,7 @@ use crate::metrics::Metrics;
 use crate::refusal::{Reason, Refusal};
 use crate::registry::StreamId;
 use crate::registry::hello;
-use crate::registry::task::Command;
+use crate::registry::task::{Command, ask};
 
 pub use self::bucket::Rate;
 
@@ -189,23 +189,17 @@ impl Api for Registration {
                 }));
             }
         };
-        let (reply, verdict) = oneshot::channel();
-        let check = Command::Check {
+        let check = |reply| Command::Check {
             caller: caller.clone(),
             hello: hello.clone(),
             reply,
         };
-        let draining = || {
+        let verdict = ask(&self.registry, check).await.ok_or_else(|| {
             status::from_refusal(&Refusal::new(
                 Reason::Draining,
                 "the controller is going down",
             ))
-        };
-        self.registry
-            .send(check)
-            .await
-            .map_err(|_closed| draining())?;
-        let verdict = verdict.await.map_err(|_closed| draining())?;
+        })?;
         let problems = verdict.problems.join("; ");
         // A problem begins with its reason.
         let reason = problems.split(':').next().unwrap_or_default();

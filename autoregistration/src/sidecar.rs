@@ -9,20 +9,15 @@ mod peer;
 mod pod_ips;
 
 use std::future::Future;
-use std::time::Duration;
-
-use tonic::transport::Server;
 
 use crate::metrics::Metrics;
+use crate::process;
 use crate::registration::{REQUEST_TIMEOUT, Registration};
 pub use connections::Accept;
 pub use peer::Peer;
 pub(crate) use peer::unknown;
 pub use pod_ips::PodIps;
 
-/// A proxy that hangs is noticed after the sum of these.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// One connection carries the streams of all VMs of one identity; one too many would hang without a word.
 const STREAMS: u32 = 1 << 20;
 /// What one stream may send before we have read it: the largest message. A stream of which nothing is read keeps this
@@ -48,13 +43,10 @@ pub async fn serve(
     metrics: Metrics,
     stop: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
-    Server::builder()
-        .max_concurrent_streams(STREAMS)
+    process::server(STREAMS)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .http2_max_pending_accept_reset_streams(Some(EARLY_RESETS))
-        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .timeout(REQUEST_TIMEOUT)
         .add_service(registration.behind_sidecar().into_server())
         .serve_with_incoming_shutdown(connections::connections(listener, pod, metrics), stop)

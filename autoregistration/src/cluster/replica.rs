@@ -2,13 +2,12 @@
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 
-use crate::peer::census::Census;
 use crate::peer::{self, ClaimOutcome, Peers, Sessions};
 use crate::registry::name::Fingerprint;
-use crate::registry::task::Command;
-use crate::registry::{self, Claim, Claimed};
+use crate::registry::task::{Command, ask};
+use crate::registry::{Claim, Claimed};
 
 /// The sessions of this replica, for the others.
 #[derive(Clone, Debug)]
@@ -22,17 +21,11 @@ impl Replica {
     pub(super) fn new(commands: mpsc::Sender<Command>) -> Self {
         Self { commands }
     }
-
-    async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
-        let (reply, answer) = oneshot::channel();
-        self.commands.send(question(reply)).await.ok()?;
-        answer.await.ok()
-    }
 }
 
 impl Sessions for Replica {
     async fn digest(&self) -> Option<Vec<[u8; 16]>> {
-        self.ask(|reply| Command::Digest { reply }).await
+        ask(&self.commands, |reply| Command::Digest { reply }).await
     }
 
     async fn claim(&self, claim: peer::Claim) -> ClaimOutcome {
@@ -41,7 +34,7 @@ impl Sessions for Replica {
             session_id: claim.session_id,
             stream_seq: claim.stream_seq,
         };
-        let answer = self.ask(|reply| Command::Claim { claim, reply }).await;
+        let answer = ask(&self.commands, |reply| Command::Claim { claim, reply }).await;
         match answer {
             Some(Claimed::Held) => ClaimOutcome::Held,
             Some(Claimed::Superseded) => ClaimOutcome::Superseded,
@@ -69,23 +62,6 @@ pub(super) fn claims(
     })
 }
 
-/// Whom the others have, in the registry's words.
-pub(super) fn told(mut censuses: mpsc::Receiver<Census>) -> mpsc::Receiver<registry::Census> {
-    let (sender, receiver) = mpsc::channel(1);
-    tokio::spawn(async move {
-        while let Some(census) = censuses.recv().await {
-            let census = registry::Census {
-                complete: census.complete,
-                present: census.present,
-            };
-            if sender.send(census).await.is_err() {
-                return;
-            }
-        }
-    });
-    receiver
-}
-
 /// Comes when it is said.
 pub(super) async fn until(mut said: watch::Receiver<bool>) {
     // An error means that nobody can say it any more, which is an end as well.
@@ -94,9 +70,6 @@ pub(super) async fn until(mut said: watch::Receiver<bool>) {
 
 /// Comes when the registry has heard of all workloads that there were at the start.
 pub(super) async fn settled(commands: &mpsc::Sender<Command>) {
-    let (reply, answer) = oneshot::channel();
     // A registry that has ended ends the process.
-    if commands.send(Command::Settled { reply }).await.is_ok() {
-        let _ended = answer.await;
-    }
+    ask(commands, |reply| Command::Settled { reply }).await;
 }

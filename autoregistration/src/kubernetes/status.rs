@@ -21,7 +21,7 @@ use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use kube::core::ApiResource;
 use kube::{Client, Resource as _};
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
@@ -34,7 +34,7 @@ use crate::crd::status::ExternalGroupStatus;
 use crate::linkerd::Settings;
 use crate::registry::DefaultAccess;
 use crate::registry::group_totals::GroupTotals;
-use crate::registry::task::Command;
+use crate::registry::task::{Command, ask};
 use crate::report;
 use pace::{Due, Pace};
 pub use shown::Shown;
@@ -195,10 +195,7 @@ impl Statuses {
         if shown.is_empty() || !self.inputs.leadership.holds() {
             return None;
         }
-        let (reply, answer) = oneshot::channel();
-        let asked = self.inputs.registry.send(Command::Groups { reply });
-        asked.await.ok()?;
-        answer.await.ok()
+        ask(&self.inputs.registry, |reply| Command::Groups { reply }).await
     }
 
     /// Whether the API server answers.

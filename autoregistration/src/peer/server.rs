@@ -1,7 +1,6 @@
 //! Answers the other replicas.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use linkerd_harness_api::peer::claim_reply::Outcome;
 use linkerd_harness_api::peer::peers_server::{Peers as Api, PeersServer};
@@ -15,10 +14,8 @@ use tonic::{Request, Response, Status};
 use tracing::{info, warn};
 
 use super::{Claim, ClaimOutcome, ENVELOPE, Phase};
+use crate::process;
 
-/// A peer that vanished is noticed after the sum of these.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Claims of one peer at a time, each of 5 s at most. One too many would wait without a word.
 const STREAMS: u32 = 1 << 16;
 /// As in `Hello`.
@@ -78,10 +75,7 @@ impl<S: Sessions> Server<S> {
                 );
             }
         }
-        tonic::transport::Server::builder()
-            .max_concurrent_streams(STREAMS)
-            .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-            .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        process::server(STREAMS)
             .tcp_nodelay(true)
             .add_service(PeersServer::new(self).max_decoding_message_size(ENVELOPE))
             .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop)

@@ -26,6 +26,7 @@ use crate::kubernetes::events::Events;
 use crate::linkerd::Settings;
 use crate::manifests::Manifests;
 use crate::metrics::Metrics;
+use crate::peer;
 use crate::registration::status;
 use crate::store::memory::Memory;
 use crate::store::{Key, News, Wish};
@@ -133,7 +134,7 @@ pub struct Others {
     /// Whether it is for us to say that VMs are lost.
     pub leading: watch::Receiver<bool>,
     /// Whom they have, now and then while we lead.
-    pub census: mpsc::Receiver<Census>,
+    pub census: mpsc::Receiver<peer::census::Census>,
     /// What people are told of on the objects concerned.
     pub events: Events,
 }
@@ -434,6 +435,16 @@ impl Task {
     }
 }
 
+/// What the registry answers; `None` when it has ended.
+pub async fn ask<T>(
+    registry: &mpsc::Sender<Command>,
+    question: impl FnOnce(oneshot::Sender<T>) -> Command,
+) -> Option<T> {
+    let (reply, answer) = oneshot::channel();
+    registry.send(question(reply)).await.ok()?;
+    answer.await.ok()
+}
+
 async fn news(store: &mut Link) -> Option<News> {
     match store {
         Link::Memory(_) => std::future::pending().await,
@@ -450,7 +461,10 @@ async fn told(others: &mut Option<Others>) -> Option<Event> {
         Ok(()) = others.leading.changed() => {
             Some(Event::Leading(*others.leading.borrow_and_update()))
         }
-        Some(census) = others.census.recv() => Some(Event::Census(census)),
+        Some(census) = others.census.recv() => Some(Event::Census(Census {
+            complete: census.complete,
+            present: census.present,
+        })),
         else => None,
     }
 }

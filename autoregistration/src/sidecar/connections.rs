@@ -5,21 +5,16 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::server::Connected;
 use tracing::{debug, warn};
 
 use super::{Peer, PodIps};
 use crate::metrics::Metrics;
-use crate::patience::{PREFACE, Patience, Patient, TIME};
 
 /// Connections at once that don't come from within the pod. None of a pod that is set up well does.
 const MOST_STRANGERS: usize = 64;
@@ -31,13 +26,7 @@ const LOUD: u32 = 3;
 const LISTENER: &str = "registration";
 
 /// A connection, and where it comes from.
-#[derive(Debug)]
-pub(super) struct Connection {
-    stream: Patient<TcpStream>,
-    peer: Peer,
-    /// Of a stranger, its place among the strangers.
-    _place: Option<OwnedSemaphorePermit>,
-}
+pub(super) type Connection = crate::connection::Connection<TcpStream, Peer>;
 
 /// Where connections come from, with the addresses of those who opened them: a listener.
 pub trait Accept: Send + Sync + 'static {
@@ -82,7 +71,7 @@ async fn accept(
             metrics.refused_connection(LISTENER);
             say_stranger(addr, loud.next().is_some());
         }
-        if let Some(connection) = Connection::new(stream, peer, &strangers)
+        if let Some(connection) = connection(stream, peer, &strangers)
             && connections.send(Ok(connection)).await.is_err()
         {
             return;
@@ -109,73 +98,15 @@ impl Accept for TcpListener {
     }
 }
 
-// === impl Connection ===
-
-impl Connection {
-    /// A stranger takes one of the `strangers` places; `None` when all are taken.
-    fn new(stream: TcpStream, peer: Peer, strangers: &Arc<Semaphore>) -> Option<Self> {
-        // Small messages must not wait for each other. Without it they only come later.
-        if stream.set_nodelay(true).is_err() {
-            debug!("cannot set TCP_NODELAY");
-        }
-        let (place, patience) = if peer.is_own() {
-            (None, Patience::Until(PREFACE))
-        } else {
-            let place = Arc::clone(strangers).try_acquire_owned().ok()?;
-            (Some(place), Patience::Done)
-        };
-        Some(Self {
-            stream: Patient::new(stream, patience, TIME),
-            peer,
-            _place: place,
-        })
+/// A stranger takes one of the `strangers` places; `None` when all are taken.
+fn connection(stream: TcpStream, peer: Peer, strangers: &Arc<Semaphore>) -> Option<Connection> {
+    // Small messages must not wait for each other. Without it they only come later.
+    if stream.set_nodelay(true).is_err() {
+        debug!("cannot set TCP_NODELAY");
     }
-}
-
-impl Connected for Connection {
-    type ConnectInfo = Peer;
-
-    fn connect_info(&self) -> Peer {
-        self.peer
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffers: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, buffers)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+    if peer.is_own() {
+        Some(Connection::new(stream, peer))
+    } else {
+        Connection::stranger(stream, peer, strangers)
     }
 }

@@ -16,7 +16,7 @@ use tracing::{debug, warn};
 
 use super::handshakes::Handshakes;
 use super::material::Material;
-use super::peer::Connection;
+use super::peer::{Connection, connection};
 use crate::metrics::Metrics;
 
 /// A handshake takes two round trips.
@@ -107,6 +107,6 @@ async fn handshake(
     let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, accept)
         .await
         .map_err(|_elapsed| io::Error::from(io::ErrorKind::TimedOut))??;
-    Connection::new(stream, addr, strangers)
+    connection(stream, addr, strangers)
         .ok_or_else(|| io::Error::other("too many clients without a certificate"))
 }

@@ -1,20 +1,14 @@
 //! A connection after its handshake, and who is at its other end.
 
-use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio_rustls::server::TlsStream;
-use tonic::transport::server::Connected;
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
 use crate::identity::Presented;
-use crate::patience::{PREFACE, Patience, Patient, TIME};
 
 /// Who is at the other end; in the extensions of each request.
 #[derive(Clone, Debug, Default)]
@@ -25,13 +19,7 @@ pub struct Peer {
 }
 
 /// A connection after its handshake.
-#[derive(Debug)]
-pub struct Connection {
-    stream: Patient<TlsStream<TcpStream>>,
-    peer: Peer,
-    /// Of a stranger, its place among the strangers.
-    _place: Option<OwnedSemaphorePermit>,
-}
+pub(super) type Connection = crate::connection::Connection<TlsStream<TcpStream>, Peer>;
 
 // === impl Peer ===
 
@@ -51,80 +39,24 @@ impl Peer {
     }
 }
 
-// === impl Connection ===
-
-impl Connection {
-    /// A stranger, who showed no certificate, takes one of the `strangers` places; `None` when all are taken.
-    pub(super) fn new(
-        stream: TlsStream<TcpStream>,
-        addr: SocketAddr,
-        strangers: &Arc<Semaphore>,
-    ) -> Option<Self> {
-        let (_, session) = stream.get_ref();
-        let leaf = session.peer_certificates().and_then(|chain| chain.first());
-        let presented = leaf.map_or(Presented::Nothing, |leaf| presented(leaf));
-        let (place, patience) = if presented == Presented::Nothing {
-            let place = Arc::clone(strangers).try_acquire_owned().ok()?;
-            (Some(place), Patience::Done)
-        } else {
-            (None, Patience::Until(PREFACE))
-        };
-        Some(Self {
-            stream: Patient::new(stream, patience, TIME),
-            peer: Peer {
-                presented,
-                addr: Some(addr),
-            },
-            _place: place,
-        })
-    }
-}
-
-impl Connected for Connection {
-    type ConnectInfo = Peer;
-
-    fn connect_info(&self) -> Peer {
-        self.peer.clone()
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffers: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, buffers)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+/// A stranger, who showed no certificate, takes one of the `strangers` places; `None` when all are taken.
+pub(super) fn connection(
+    stream: TlsStream<TcpStream>,
+    addr: SocketAddr,
+    strangers: &Arc<Semaphore>,
+) -> Option<Connection> {
+    let (_, session) = stream.get_ref();
+    let leaf = session.peer_certificates().and_then(|chain| chain.first());
+    let presented = leaf.map_or(Presented::Nothing, |leaf| presented(leaf));
+    let is_stranger = presented == Presented::Nothing;
+    let peer = Peer {
+        presented,
+        addr: Some(addr),
+    };
+    if is_stranger {
+        Connection::stranger(stream, peer, strangers)
+    } else {
+        Some(Connection::new(stream, peer))
     }
 }
 
