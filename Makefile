@@ -85,9 +85,10 @@ deny:
 	@echo "== licences, bans, sources"
 	cargo deny --log-level error check bans licenses sources
 
+# Most tests wait for something: more at a time than there are CPUs.
 unit:
 	@echo "== unit and component tests"
-	cargo test --quiet --workspace --exclude lab --locked
+	RUST_TEST_THREADS=8 cargo test --quiet --workspace --exclude lab --locked
 
 chart: $(PYTHON)/.installed
 	@echo "== chart and image recipe"

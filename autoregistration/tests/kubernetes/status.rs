@@ -21,10 +21,14 @@ use tokio::task::JoinSet;
 
 use crate::cluster::{Cluster, DEADLINE};
 
+static LEADERS: AtomicUsize = AtomicUsize::new(0);
+
 /// A leader, whose registry counts what the test says.
 struct Leader {
     settings: watch::Sender<Arc<Settings>>,
     counts: watch::Sender<[usize; 3]>,
+    /// What its events name; others report of the same groups meanwhile.
+    instance: String,
     /// How often it has counted.
     asked: Arc<AtomicUsize>,
     _tasks: JoinSet<()>,
@@ -37,7 +41,8 @@ impl Leader {
         let (groups, followed) = load.await;
         tasks.spawn(groups.run());
         let metrics = autoregistration::metrics::Metrics::default();
-        let (events, publisher) = events(cluster.client.clone(), "test", metrics);
+        let instance = format!("leader-{}", LEADERS.fetch_add(1, Ordering::SeqCst));
+        let (events, publisher) = events(cluster.client.clone(), &instance, metrics);
         tasks.spawn(publisher.run());
         let (settings, settings_receiver) = watch::channel(Arc::new(settings("a.test")));
         let (counts, counts_receiver) = watch::channel(counts);
@@ -55,6 +60,7 @@ impl Leader {
         Self {
             settings,
             counts,
+            instance,
             asked,
             _tasks: tasks,
         }
@@ -240,11 +246,10 @@ async fn of_a_group_that_everybody_may_join_it_is_told_once() {
     let leader = Leader::start(&cluster, Leadership::always(), [0; 3]).await;
     let events = Api::<Event>::namespaced(cluster.client.clone(), "open");
     let told = || async {
-        let all = events.list(&ListParams::default()).await.unwrap().items;
-        let open = all
-            .into_iter()
-            .filter(|it| it.reason.as_deref() == Some("OpenAccess"));
-        open.collect::<Vec<_>>()
+        let mut all = events.list(&ListParams::default()).await.unwrap().items;
+        all.retain(|it| it.reason.as_deref() == Some("OpenAccess"));
+        all.retain(|it| it.reporting_instance.as_ref() == Some(&leader.instance));
+        all
     };
     let first = poll("an event", async || told().await.pop()).await;
     assert_eq!(first.type_.as_deref(), Some("Warning"));
