@@ -12,5 +12,4 @@ mod process;
 mod refusals;
 mod rotation;
 mod sidecar;
-mod stand_in;
 mod vm;

@@ -1,6 +1,6 @@
-//! Registration behind the pod's Linkerd proxy.
+//! Registration behind the pod's Linkerd proxy, as far as no proxy is needed to see it: the rest is with a proxy in
+//! `tests/stand-in-proxy/tests/component/sidecar.rs`.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -9,15 +9,12 @@ use std::time::Duration;
 use autoregistration::linkerd::{Flags, Settings};
 use autoregistration::manifests::{Source, parse};
 use autoregistration::metrics::Metrics;
-use autoregistration::registration::limits::Limits;
-use autoregistration::registration::{Rate, Registration};
+use autoregistration::registration::Registration;
 use autoregistration::registry::objects::Totals;
-use autoregistration::registry::task::{Command, Inputs, Link, Task};
+use autoregistration::registry::task::{Inputs, Link, Task};
 use autoregistration::registry::{DefaultAccess, Families, Reconnect, Rules};
 use autoregistration::sidecar::{self, Accept, PodIps};
 use autoregistration::store::memory::Memory;
-use linkerd_harness_api::v1::controller_message::Kind;
-use linkerd_harness_api::v1::{self, harness_message};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{mpsc, watch};
@@ -25,9 +22,8 @@ use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::lab::{DEADLINE, GROUP};
-use crate::pki::{AUTOREGISTRATION, Leaf, Root, VM_ID, dns, uri};
-use crate::stand_in::StandIn;
-use crate::vm::{Session, channel, channel_over, hello, reason, tls};
+use crate::pki::VM_ID;
+use crate::vm::{Session, channel_over, hello, reason};
 
 /// Whoever dials from the former looks as if he came from the latter: loopback is always the pod's own.
 const OUTSIDE: ([u8; 4], [u8; 4]) = ([127, 0, 0, 66], [10, 6, 6, 6]);
@@ -44,11 +40,9 @@ impl Accept for Listener {
     }
 }
 
-/// A pod: its registration port, and the proxy before it.
+/// A pod's registration port.
 struct Pod {
-    root: Root,
     application: SocketAddr,
-    proxy: StandIn,
     metrics: Metrics,
 }
 
@@ -73,16 +67,11 @@ impl Pod {
         };
         let (task, _) = Task::new(rules(), inputs);
         tokio::spawn(task.run());
-        Self::before(commands, ips, Limits::default()).await
-    }
-
-    async fn before(registry: mpsc::Sender<Command>, ips: &[IpAddr], limits: Limits) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let application = listener.local_addr().unwrap();
         let metrics = Metrics::default();
         let registration =
-            Registration::new("root.linkerd.cluster.local", registry, metrics.clone())
-                .with_limits(limits);
+            Registration::new("root.linkerd.cluster.local", commands, metrics.clone());
         tokio::spawn(sidecar::serve(
             Listener(listener),
             ips.iter().copied().collect::<PodIps>(),
@@ -90,27 +79,10 @@ impl Pod {
             metrics.clone(),
             std::future::pending(),
         ));
-        let root = Root::new("root.linkerd.cluster.local");
-        let proxy = StandIn::start(&root, application).await;
         Self {
-            root,
             application,
-            proxy,
             metrics,
         }
-    }
-
-    /// A VM's connection to the proxy.
-    async fn vm(&self, leaf: Option<&Leaf>) -> Channel {
-        channel(self.proxy.addr, AUTOREGISTRATION, &self.root, leaf)
-            .await
-            .unwrap()
-    }
-
-    /// What a VM with these names in its certificate is told, that sends these headers.
-    async fn refusal(&self, leaf: Option<&Leaf>, forged: &[&str]) -> tonic::Status {
-        let channel = self.vm(leaf).await;
-        refusal(channel, forged).await
     }
 
     fn counts(&self, line: &str) -> bool {
@@ -160,44 +132,6 @@ fn rules() -> Rules {
 }
 
 #[tokio::test]
-async fn a_vm_is_assigned_as_who_its_certificate_says_whatever_header_it_sends() {
-    let pod = Pod::start(&[]).await;
-    let leaf = pod.root.vm();
-    let forged = ["spiffe://root.linkerd.cluster.local/another"; 2];
-    let channel = pod.vm(Some(&leaf)).await;
-    let mut vm = Session::open_with(channel, Some(hello()), &forged)
-        .await
-        .unwrap();
-    assert_eq!(vm.assignment().await.workload.unwrap().identity, VM_ID);
-}
-
-#[tokio::test]
-async fn a_vm_without_a_usable_certificate_is_told_why_whatever_header_it_sends() {
-    let pod = Pod::start(&[]).await;
-    let nobody = pod.refusal(None, &[VM_ID]).await;
-    assert_eq!(
-        reason(&nobody),
-        (Code::Unauthenticated, "NO_CLIENT_IDENTITY".to_owned())
-    );
-    let dns_first = pod.root.leaf(vec![dns("vm.example"), uri(VM_ID)]);
-    let refused = pod.refusal(Some(&dns_first), &[]).await;
-    assert_eq!(
-        reason(&refused),
-        (Code::Unauthenticated, "NOT_SPIFFE".to_owned())
-    );
-    assert!(
-        refused.message().contains("without DNS names"),
-        "{refused:?}"
-    );
-    let other = pod.root.leaf(vec![uri("spiffe://other.example/vm")]);
-    let refused = pod.refusal(Some(&other), &[]).await;
-    assert_eq!(
-        reason(&refused),
-        (Code::PermissionDenied, "WRONG_TRUST_DOMAIN".to_owned())
-    );
-}
-
-#[tokio::test]
 async fn the_header_counts_only_from_within_the_pod() {
     let pod = Pod::start(&[]).await;
     let refused = refusal(direct(&pod, OUTSIDE.0).await, &[VM_ID]).await;
@@ -234,84 +168,4 @@ async fn a_connection_from_outside_may_not_stay_and_one_of_another_protocol_is_c
         let closed = tokio::time::timeout(DEADLINE, stream.read_to_end(&mut rest)).await;
         assert!(closed.is_ok(), "{stream:?}");
     }
-}
-
-/// A registry that assigns a workload with a configuration of this size, and answers heartbeats.
-async fn assign(mut commands: mpsc::Receiver<Command>, size: usize) {
-    let mut outboxes = BTreeMap::new();
-    let send = |kind| Ok(v1::ControllerMessage { kind: Some(kind) });
-    while let Some(command) = commands.recv().await {
-        match command {
-            Command::Open { stream, outbox, .. } => {
-                let assignment = v1::Assignment {
-                    config_hash: vec![0; size],
-                    ..v1::Assignment::default()
-                };
-                outbox.try_send(send(Kind::Assignment(assignment))).unwrap();
-                outboxes.insert(stream, outbox);
-            }
-            Command::Heard { stream, message } => {
-                if let Some(harness_message::Kind::Heartbeat(beat)) = message.as_deref() {
-                    // One that does not read is ended, as the registry does it.
-                    if let Some(outbox) = outboxes.get(&stream)
-                        && outbox.try_send(send(Kind::Heartbeat(*beat))).is_err()
-                    {
-                        outboxes.remove(&stream);
-                    }
-                }
-            }
-            Command::Closed { stream } => drop(outboxes.remove(&stream)),
-            _ => {}
-        }
-    }
-}
-
-/// VMs with one identity share one connection to us, and some of them take nothing that we send: not one byte.
-#[tokio::test(flavor = "multi_thread")]
-async fn more_than_a_thousand_vms_of_one_identity_share_a_connection_and_slow_ones_stall_nobody() {
-    const BURST: Rate = Rate::new(Duration::from_millis(1), 10_000);
-    let (commands, receiver) = mpsc::channel(1024);
-    tokio::spawn(assign(receiver, 4096));
-    let limits = Limits {
-        replica: BURST,
-        identity: BURST,
-        instance: BURST,
-    };
-    let pod = Pod::before(commands, &[], limits).await;
-    let leaf = pod.root.vm();
-    let hello = |vm: u32| {
-        let mut hello = hello();
-        hello.instance_id[..4].copy_from_slice(&vm.to_be_bytes());
-        hello
-    };
-
-    let mut stuck = Vec::new();
-    let stream = tls(pod.proxy.addr, AUTOREGISTRATION, &pod.root, Some(&leaf)).await;
-    let no_window = Endpoint::from_static("http://control.invalid").initial_stream_window_size(0);
-    let channel = channel_over(stream, no_window).await.unwrap();
-    for vm in 0..150 {
-        let session = Session::open(channel.clone(), hello(vm)).await.unwrap();
-        for seq in 0..5 {
-            let beat = harness_message::Kind::Heartbeat(v1::Heartbeat { seq });
-            session.say(beat).await;
-        }
-        stuck.push(session);
-    }
-    let mut vms = Vec::new();
-    for connection in 1..=10 {
-        let channel = pod.vm(Some(&leaf)).await;
-        for vm in 0..110 {
-            let hello = hello(connection * 1000 + vm);
-            let mut session = Session::open(channel.clone(), hello).await.unwrap();
-            session.assignment().await;
-            vms.push(session);
-        }
-    }
-    for round in 1..=3 {
-        for vm in &mut vms {
-            vm.lives(round).await;
-        }
-    }
-    assert_eq!(pod.proxy.upstreams().await, 1);
-    assert_eq!((vms.len(), stuck.len()), (1100, 150));
 }

@@ -34,6 +34,7 @@ pub(crate) struct Inbound {
     pub(crate) policies: Policies,
     pub(crate) profiles: Profiles,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) apps: http::Apps,
 }
 
 /// A connection whose security is known.

@@ -144,6 +144,7 @@ impl App {
                 &config.inbound,
             ),
             metrics: Arc::clone(metrics),
+            apps: crate::inbound::http::Apps::default(),
         };
         let dialer = Dialer {
             connect: config.outbound.connect,

@@ -15,8 +15,10 @@ use ::http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use tracing::{info, warn};
 
@@ -39,7 +41,7 @@ pub(super) async fn serve(
     );
     let server = Arc::new(Server {
         inbound: Arc::clone(inbound),
-        app: App::new(inbound, &connection),
+        app: inbound.apps.get(inbound, &connection),
         connection,
     });
     let keepalive = inbound.config.socket.http2_keepalive;
@@ -65,7 +67,7 @@ pub(crate) fn server_labels(connection: &Connection) -> String {
 struct Server {
     inbound: Arc<Inbound>,
     connection: Connection,
-    app: App,
+    app: Arc<App>,
 }
 
 impl Server {
@@ -200,7 +202,29 @@ pub(crate) fn authorize<B>(
 
 type Client<C> = legacy::Client<C, Body>;
 
+/// An identity, if there is one, and where its connections go.
+type Who = (Option<String>, SocketAddr);
+
+/// The application's connections, while a client uses them: all clients of one identity share them.
+#[derive(Debug, Default)]
+pub(crate) struct Apps(Mutex<BTreeMap<Who, Weak<App>>>);
+
+impl Apps {
+    fn get(&self, inbound: &Arc<Inbound>, connection: &Connection) -> Arc<App> {
+        let client = connection.tls.client_id().map(|id| id.as_str().to_owned());
+        let mut apps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        apps.retain(|_, app| app.strong_count() > 0);
+        let app = apps.entry((client, connection.dst)).or_default();
+        app.upgrade().unwrap_or_else(|| {
+            let new = Arc::new(App::new(inbound, connection));
+            *app = Arc::downgrade(&new);
+            new
+        })
+    }
+}
+
 /// The application, in the version of HTTP that the client speaks.
+#[derive(Debug)]
 struct App {
     http1: Client<Connector>,
     http2: Client<Connector>,
@@ -240,10 +264,10 @@ impl App {
 }
 
 /// Goes to the original destination, whatever the URI says.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 struct Connector {
     inbound: Arc<Inbound>,
-    dst: std::net::SocketAddr,
+    dst: SocketAddr,
 }
 
 impl tower_service::Service<::http::Uri> for Connector {

@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-const CONTROL_NAME: &str =
+pub(crate) const CONTROL_NAME: &str =
     "linkerd-destination.linkerd.serviceaccount.identity.linkerd.cluster.local";
 
 /// The names of a host in the mesh.
@@ -51,8 +51,17 @@ pub(crate) async fn pair(world: World) -> Pair {
     let control = ControlPlane::new(world);
     let (a, b) = network::pair();
     let certificate = root.server(CONTROL_NAME);
-    let a = host("vm-a", a, &root, &control, &certificate, dir.path()).await;
-    let b = host("vm-b", b, &root, &control, &certificate, dir.path()).await;
+    let start = async |net: Namespace, name: &str| {
+        let names = Names {
+            id: id(name),
+            server_name: server_name(name),
+            leaf: root.svid(&id(name)),
+        };
+        let serve = net.listen(SocketAddr::new(net.ip, 8086));
+        control.serve(serve, Some(certificate.clone()));
+        host(name, net, names, &root, dir.path()).await
+    };
+    let (a, b) = (start(a, "vm-a").await, start(b, "vm-b").await);
     Pair {
         a,
         b,
@@ -62,27 +71,30 @@ pub(crate) async fn pair(world: World) -> Pair {
     }
 }
 
-async fn host(
+/// Who a host is in the mesh.
+pub(crate) struct Names {
+    pub(crate) id: String,
+    pub(crate) server_name: String,
+    pub(crate) leaf: Leaf,
+}
+
+/// A host that is certified and redirected, once there is a control plane on its port 8086.
+pub(crate) async fn host(
     name: &str,
     net: Namespace,
+    names: Names,
     root: &Root,
-    control: &ControlPlane,
-    certificate: &Leaf,
     dir: &std::path::Path,
 ) -> Host {
-    control.serve(
-        net.listen(SocketAddr::new(net.ip, 8086)),
-        Some(certificate.clone()),
-    );
     let socket = dir.join(format!("{name}.sock"));
-    let svid = workload_api::serve(&socket, Ok((id(name), root.svid(&id(name)))));
+    let svid = workload_api::serve(&socket, Ok((names.id.clone(), names.leaf)));
     let env = Env::from([
         (
             "IDENTITY_SPIRE_WORKLOAD_API_ADDRESS",
             format!("unix:{}", socket.display()),
         ),
-        ("IDENTITY_SERVER_ID", id(name)),
-        ("IDENTITY_SERVER_NAME", server_name(name)),
+        ("IDENTITY_SERVER_ID", names.id),
+        ("IDENTITY_SERVER_NAME", names.server_name),
         ("IDENTITY_TRUST_ANCHORS", root.pem()),
         ("DESTINATION_SVC_ADDR", format!("{}:8086", net.ip)),
         ("DESTINATION_SVC_NAME", CONTROL_NAME.into()),

@@ -11,6 +11,7 @@ mod pki;
 mod poll;
 mod proxy;
 mod shutdown;
+mod sidecar;
 mod start;
 mod traffic;
 mod trap;

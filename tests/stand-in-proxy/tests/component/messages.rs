@@ -148,16 +148,41 @@ pub(crate) fn server(only: Option<&[&str]>) -> inbound::Server {
             })),
         }),
     };
+    let detect = inbound::proxy_protocol::Detect {
+        timeout: Some(seconds(10)),
+        ..Default::default()
+    };
+    inbound_server(inbound::proxy_protocol::Kind::Detect(detect), permit)
+}
+
+/// What a `Server` of protocol gRPC becomes, whose `AuthorizationPolicy` names a network and nothing else.
+pub(crate) fn grpc_server() -> inbound::Server {
+    let permit = authn::Permit::Unauthenticated(authn::PermitUnauthenticated {});
+    inbound_server(grpc(), permit)
+}
+
+/// The same with a `MeshTLSAuthentication` whose identities are `*`.
+pub(crate) fn grpc_server_for_the_mesh() -> inbound::Server {
+    use authn::permit_mesh_tls::{Clients, PermitClientIdentities};
+    let every = inbound::IdentitySuffix { parts: Vec::new() };
+    let clients = PermitClientIdentities {
+        identities: Vec::new(),
+        suffixes: vec![every],
+    };
+    let permit = authn::PermitMeshTls {
+        clients: Some(Clients::Identities(clients)),
+    };
+    inbound_server(grpc(), authn::Permit::MeshTls(permit))
+}
+
+fn grpc() -> inbound::proxy_protocol::Kind {
+    inbound::proxy_protocol::Kind::Grpc(inbound::proxy_protocol::Grpc::default())
+}
+
+fn inbound_server(kind: inbound::proxy_protocol::Kind, permit: authn::Permit) -> inbound::Server {
     let all = "0.0.0.0/0".parse::<ipnet::IpNet>().unwrap();
     inbound::Server {
-        protocol: Some(inbound::ProxyProtocol {
-            kind: Some(inbound::proxy_protocol::Kind::Detect(
-                inbound::proxy_protocol::Detect {
-                    timeout: Some(seconds(10)),
-                    ..Default::default()
-                },
-            )),
-        }),
+        protocol: Some(inbound::ProxyProtocol { kind: Some(kind) }),
         labels: [
             ("name", "web"),
             ("group", "policy.linkerd.io"),

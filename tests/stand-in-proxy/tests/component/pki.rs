@@ -37,6 +37,30 @@ impl Root {
         self.leaf(vec![SanType::DnsName(name.try_into().unwrap())])
     }
 
+    /// What a pod's proxy has when SPIRE names it: TLS by the one, SPIRE by the other.
+    pub(crate) fn pod(&self, name: &str, id: &str) -> Leaf {
+        let name = SanType::DnsName(name.try_into().unwrap());
+        self.leaf(vec![name, SanType::URI(id.try_into().unwrap())])
+    }
+
+    /// What a client trusts and shows that is no proxy.
+    pub(crate) fn client(&self, leaf: Option<&Leaf>) -> rustls::ClientConfig {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(self.0.der().clone()).unwrap();
+        let provider = rustls::crypto::ring::default_provider();
+        let config = rustls::ClientConfig::builder_with_provider(provider.into())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_root_certificates(roots);
+        let Some(leaf) = leaf.cloned() else {
+            return config.with_no_client_auth();
+        };
+        let key = rustls::pki_types::PrivatePkcs8KeyDer::from(leaf.key);
+        config
+            .with_client_auth_cert(vec![leaf.certificate.into()], key.into())
+            .unwrap()
+    }
+
     fn leaf(&self, sans: Vec<SanType>) -> Leaf {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
