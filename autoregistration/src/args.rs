@@ -156,6 +156,15 @@ pub struct Cluster {
     )]
     pub pod_name: String,
 
+    /// Namespaces whose groups VMs can join; all when it is left out
+    #[arg(
+        long,
+        value_name = "NAME,…",
+        value_delimiter = ',',
+        conflicts_with = "standalone"
+    )]
+    pub watch_namespaces: Vec<DnsLabel>,
+
     /// Our addresses; only from these and from loopback the pod's proxy is believed
     #[arg(long, value_name = "IP,…", env = "POD_IPS", value_delimiter = ',')]
     pub pod_ips: Vec<IpAddr>,
@@ -374,6 +383,7 @@ mod tests {
             ["--peer-service", "peers"],
             ["--kubeconfig", "k"],
             ["--writes-per-second", "50"],
+            ["--watch-namespaces", "training"],
         ] {
             assert!(parse(REQUIRED.iter().chain(&bad)).is_err(), "{bad:?}");
         }
@@ -381,6 +391,8 @@ mod tests {
             ["--writes-per-second", "0"],
             ["--pod-ips", "10.0.0.1,x"],
             ["--identity", "header"],
+            ["--watch-namespaces", "training,a.b"],
+            ["--watch-namespaces", ""],
             // Without one.
             ["--service-cidr", "10.96.0.0/16"],
             ["--destination-listen", "0.0.0.0:8086"],

@@ -30,6 +30,7 @@ use crate::kubernetes::events;
 use crate::kubernetes::groups::Groups;
 use crate::kubernetes::leader::{Leader, Timing};
 use crate::kubernetes::peers::{self, Wanted};
+use crate::kubernetes::scope::Scope;
 use crate::kubernetes::status::{self, Statuses};
 use crate::kubernetes::store::{Store, StoreSettings};
 use crate::linkerd::Settings;
@@ -118,15 +119,18 @@ impl Cluster {
         let writes = StoreSettings {
             writes_per_second: args.cluster.writes_per_second,
         };
+        let watched = args.cluster.watch_namespaces.iter();
+        let scope = Scope::new(watched.map(ToString::to_string));
         info!("waiting for the API server");
         let (groups, settings, store, roster) = tokio::join!(
-            Groups::load(client.clone(), metrics.kubernetes()),
+            Groups::load(&client, &scope, metrics.kubernetes()),
             SettingsWatch::load(
                 &client,
+                &scope,
                 args.linkerd_namespace.as_str().to_owned(),
                 metrics.kubernetes(),
             ),
-            Store::load(client.clone(), writes, metrics.kubernetes()),
+            Store::load(client.clone(), &scope, writes, metrics.kubernetes()),
             roster(&args, &client, &metrics, &mut parts),
         );
         let ((groups, followed), (settings_watch, settings)) = (groups, settings);

@@ -9,6 +9,7 @@ pub mod leader;
 pub mod metrics;
 pub mod peers;
 pub mod queue;
+pub mod scope;
 pub mod status;
 pub mod step;
 pub mod store;

@@ -35,6 +35,8 @@ pub struct Manifests {
     pub services: BTreeMap<(String, String), ServiceManifest>,
     /// Groups that are there and cannot be read: nobody can join them, and nobody is taken out.
     pub unreadable: BTreeSet<(String, String)>,
+    /// The namespaces that are looked at; none means all.
+    pub watched: BTreeSet<String>,
 }
 
 /// An `ExternalGroup`.

@@ -48,6 +48,7 @@ CASES = {
         "identity": {"trustDomain": "vms.example.com"},
         "defaultAccess": "deny",
     },
+    "watch-namespaces": {"watchNamespaces": ["training", "linkerd-expansion"]},
     "tuned": {
         "image": {
             "repository": "registry.example.com:5000/autoregistration",

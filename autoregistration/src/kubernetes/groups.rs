@@ -6,30 +6,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures::{Stream, StreamExt as _};
-use kube::api::{Api, DynamicObject};
+use futures::StreamExt as _;
+use kube::Client;
 use kube::core::ApiResource;
-use kube::runtime::watcher::{self, Event};
-use kube::runtime::{WatchStreamExt as _, watcher as watch_objects};
-use kube::{Client, Resource as _};
 use tokio::sync::watch;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use super::known::{Key, Known, Refused};
 use super::metrics::Metrics;
+use super::scope::{Complaints, Events, Heard, Scope};
 use super::status::Shown;
 use crate::crd::ExternalGroup;
 use crate::manifests::Manifests;
-use crate::report;
-
-/// Objects that are asked for at once.
-const PAGE: u32 = 500;
-/// A problem that repeats is said so often at first, then only to those who look closely.
-const LOUD: u32 = 3;
-/// Of what is watched, in metrics.
-const KIND: &str = "ExternalGroup";
-
-type Events = std::pin::Pin<Box<dyn Stream<Item = watcher::Result<Event<DynamicObject>>> + Send>>;
 
 /// Follows the groups.
 pub struct Groups {
@@ -38,9 +26,7 @@ pub struct Groups {
     manifests: watch::Sender<Arc<Manifests>>,
     refused: watch::Sender<Arc<BTreeMap<Key, Refused>>>,
     shown: watch::Sender<Arc<BTreeMap<Key, Shown>>>,
-    metrics: Metrics,
-    /// Failures in a row.
-    failures: u32,
+    complaints: Complaints,
 }
 
 /// What is followed.
@@ -65,26 +51,23 @@ impl std::fmt::Debug for Groups {
 }
 
 impl Groups {
-    /// Lists the groups of all namespaces for the first time. Waits for the API server as long as it takes: before all
-    /// are known, none can be called missing.
-    pub async fn load(client: Client, metrics: Metrics) -> (Self, Followed) {
+    /// Lists the groups for the first time. Waits for the API server as long as it takes: before all are known, none can
+    /// be called missing.
+    pub async fn load(client: &Client, scope: &Scope, metrics: Metrics) -> (Self, Followed) {
         let kind = ApiResource::erase::<ExternalGroup>(&());
-        let api = Api::<DynamicObject>::all_with(client, &kind);
-        let events = watch_objects(api, watcher::Config::default().page_size(PAGE));
         let (manifests, manifests_receiver) = watch::channel(Arc::default());
         let (refused, refused_receiver) = watch::channel(Arc::default());
         let (shown, shown_receiver) = watch::channel(Arc::default());
         let mut groups = Self {
-            events: events.default_backoff().boxed(),
-            known: Known::default(),
+            events: scope.watch(client, &kind),
+            known: Known::new(scope),
             manifests,
             refused,
             shown,
-            metrics,
-            failures: 0,
+            complaints: Complaints::new("ExternalGroup", "externalgroups", metrics),
         };
-        while let Some(event) = groups.events.next().await {
-            if groups.take(event) {
+        while let Some(heard) = groups.events.next().await {
+            if groups.take(heard) {
                 break;
             }
         }
@@ -102,25 +85,18 @@ impl Groups {
 
     /// Follows them for ever.
     pub async fn run(mut self) {
-        while let Some(event) = self.events.next().await {
-            self.take(event);
+        while let Some(heard) = self.events.next().await {
+            self.take(heard);
         }
     }
 
     /// Whether all groups are known.
-    fn take(&mut self, event: watcher::Result<Event<DynamicObject>>) -> bool {
-        let event = match event {
-            Ok(event) => event,
-            Err(error) => {
-                self.complain(&error);
-                return false;
-            }
-        };
-        if !self.known.take(event) {
+    fn take(&mut self, heard: Heard) -> bool {
+        let Some((part, event)) = self.complaints.success(heard) else {
             return false;
-        }
-        if std::mem::take(&mut self.failures) > 0 {
-            info!("groups are followed again");
+        };
+        if !self.known.take(&part, event) {
+            return false;
         }
         self.publish();
         true
@@ -157,18 +133,6 @@ impl Groups {
             }
             changed
         });
-    }
-
-    fn complain(&mut self, error: &watcher::Error) {
-        self.metrics.watch_restarted(KIND);
-        self.failures = self.failures.saturating_add(1);
-        let plural = ExternalGroup::plural(&());
-        let error = report::chain(error);
-        if self.failures <= LOUD {
-            warn!(%error, "cannot follow {plural}, the last good state is kept");
-        } else {
-            debug!(%error, "cannot follow {plural}");
-        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use kube::api::DynamicObject;
 use kube::runtime::watcher::Event;
 
+use super::scope::{Awaited, Part, Scope};
 use super::status::Shown;
 use crate::manifests::{self, FieldProblem, Group, Manifests};
 
@@ -32,6 +33,8 @@ pub(super) struct Known {
     groups: BTreeMap<Key, Entry>,
     /// What a list has brought so far. It counts when it is complete: a group that is still to come is not gone.
     listed: BTreeMap<Key, Entry>,
+    awaited: Awaited,
+    scope: Scope,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,32 +49,45 @@ struct Entry {
 // === impl Known ===
 
 impl Known {
-    /// Takes an event; `true` when all groups are known after it.
-    pub(super) fn take(&mut self, event: Event<DynamicObject>) -> bool {
+    /// Nothing is known yet of what is in `scope`.
+    pub(super) fn new(scope: &Scope) -> Self {
+        Self {
+            awaited: Awaited::new(scope),
+            scope: scope.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// Takes an event of the watch of `part`; `true` when all groups are known after it.
+    pub(super) fn take(&mut self, part: &Part, event: Event<DynamicObject>) -> bool {
         match event {
             Event::Init => {
-                self.listed.clear();
-                false
+                self.listed.retain(|key, _| !part.has(&key.0));
+                return false;
             }
             Event::InitApply(object) => {
                 let (key, entry) = self.read(&object);
                 self.listed.insert(key, entry);
-                false
+                return false;
             }
             Event::InitDone => {
-                self.groups = std::mem::take(&mut self.listed);
-                true
+                self.groups.retain(|key, _| !part.has(&key.0));
+                let listed = std::mem::take(&mut self.listed).into_iter();
+                let (came, rest): (BTreeMap<_, _>, _) =
+                    listed.partition(|(key, _)| part.has(&key.0));
+                self.groups.extend(came);
+                self.listed = rest;
+                self.awaited.came(part);
             }
             Event::Apply(object) => {
                 let (key, entry) = self.read(&object);
                 self.groups.insert(key, entry);
-                true
             }
             Event::Delete(object) => {
                 self.groups.remove(&key(&object));
-                true
             }
         }
+        self.awaited.is_over()
     }
 
     pub(super) fn manifests(&self) -> Manifests {
@@ -86,6 +102,7 @@ impl Known {
         Manifests {
             groups: taken.collect(),
             unreadable: unreadable.map(|(key, _)| key.clone()).collect(),
+            watched: self.scope.namespaces().clone(),
             ..Manifests::default()
         }
     }

@@ -9,34 +9,26 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use futures::stream::{BoxStream, FuturesUnordered};
+use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
 use kube::Client;
-use kube::api::{Api, DynamicObject};
 use kube::core::ApiResource;
-use kube::runtime::watcher::{self, Event};
-use kube::runtime::{WatchStreamExt as _, watcher as watch_objects};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
 use super::calls;
 use super::metrics::Metrics;
+use super::scope::{Complaints, Events, Heard, Scope};
 use super::writer::{Answer, Call, Writer};
 use crate::crd::ExternalWorkload;
-use crate::report;
 use crate::store::{News, Wish};
 
-/// Objects that are asked for at once.
-const PAGE: u32 = 500;
 /// A problem that repeats is said so often at first, then only to those who look closely.
 const LOUD: u32 = 3;
-/// Of what is watched, in metrics.
-const KIND: &str = "ExternalWorkload";
 /// While nothing happens the clock is looked at so often, for the age of what waits.
 const IDLE: Duration = Duration::from_secs(10);
 
-type Events = BoxStream<'static, watcher::Result<Event<DynamicObject>>>;
 /// Names of the workloads in a namespace that have a ready endpoint.
 type Endpoints = (String, Result<BTreeSet<String>, String>);
 
@@ -55,8 +47,7 @@ pub struct Store {
     calls: FuturesUnordered<BoxFuture<'static, (Call, Answer)>>,
     lists: FuturesUnordered<BoxFuture<'static, Endpoints>>,
     metrics: Metrics,
-    /// Failures of the watch in a row.
-    failures: u32,
+    complaints: Complaints,
     /// Failures to list `EndpointSlice`s.
     blind: u32,
 }
@@ -72,25 +63,28 @@ impl std::fmt::Debug for Store {
 }
 
 impl Store {
-    /// Lists the workloads of all namespaces for the first time. Waits for the API server as long as it takes.
+    /// Lists the workloads for the first time. Waits for the API server as long as it takes.
     ///
     /// `client` should not retry by itself: a wish that has changed meanwhile could not overtake.
-    pub async fn load(client: Client, settings: StoreSettings, metrics: Metrics) -> Self {
+    pub async fn load(
+        client: Client,
+        scope: &Scope,
+        settings: StoreSettings,
+        metrics: Metrics,
+    ) -> Self {
         let kind = ApiResource::erase::<ExternalWorkload>(&());
-        let api = Api::<DynamicObject>::all_with(client.clone(), &kind);
-        let events = watch_objects(api, watcher::Config::default().page_size(PAGE));
         let mut store = Self {
+            events: scope.watch(&client, &kind),
             client,
-            events: events.default_backoff().boxed(),
-            writer: Writer::new(settings.writes_per_second, Instant::now()),
+            writer: Writer::new(scope, settings.writes_per_second, Instant::now()),
             calls: FuturesUnordered::new(),
             lists: FuturesUnordered::new(),
+            complaints: Complaints::new("ExternalWorkload", "externalworkloads", metrics.clone()),
             metrics,
-            failures: 0,
             blind: 0,
         };
-        while let Some(event) = store.events.next().await {
-            if store.watched(event) {
+        while let Some(heard) = store.events.next().await {
+            if store.watched(heard) {
                 break;
             }
         }
@@ -127,9 +121,9 @@ impl Store {
                 }
                 Some((call, answer)) = self.calls.next() => self.answered(&call, answer),
                 Some((namespace, ready)) = self.lists.next() => self.listed(&namespace, &ready),
-                event = self.events.next() => {
-                    let Some(event) = event else { return };
-                    self.watched(event);
+                heard = self.events.next() => {
+                    let Some(heard) = heard else { return };
+                    self.watched(heard);
                 }
                 () = sleep_until(wake) => {}
             }
@@ -185,26 +179,9 @@ impl Store {
     }
 
     /// Whether all workloads are known.
-    fn watched(&mut self, event: watcher::Result<Event<DynamicObject>>) -> bool {
-        let event = match event {
-            Ok(event) => event,
-            Err(error) => {
-                self.failures = self.failures.saturating_add(1);
-                let error = report::chain(&error);
-                if self.failures <= LOUD {
-                    warn!(%error, "cannot follow externalworkloads, what is known is kept");
-                } else {
-                    debug!(%error, "cannot follow externalworkloads");
-                }
-                self.metrics.watch_restarted(KIND);
-                return false;
-            }
-        };
-        let all = self.writer.watched(event, Instant::now());
-        if all && std::mem::take(&mut self.failures) > 0 {
-            info!("externalworkloads are followed again");
-        }
-        all
+    fn watched(&mut self, heard: Heard) -> bool {
+        let heard = self.complaints.success(heard);
+        heard.is_some_and(|(part, event)| self.writer.watched(&part, event, Instant::now()))
     }
 }
 

@@ -8,6 +8,7 @@ use kube::api::DynamicObject;
 use kube::runtime::watcher::Event;
 use tokio::time::Instant;
 
+use super::scope::{Awaited, Part, Scope};
 use super::step::RECONFIGURING;
 use super::workload::{self, Object};
 use crate::store::{Key, Status, Stored};
@@ -21,8 +22,17 @@ pub struct Workloads {
     there: BTreeMap<Key, Entry>,
     gone: BTreeMap<Key, Gone>,
     groups: BTreeMap<Key, Serving>,
-    /// What a list has brought so far, and what was answered since it began.
-    listed: Option<(BTreeMap<Key, Object>, BTreeSet<Key>)>,
+    lists: BTreeMap<Part, List>,
+    awaited: Awaited,
+}
+
+/// A list that is under way.
+#[derive(Debug, Default)]
+struct List {
+    /// What it has brought so far.
+    listed: BTreeMap<Key, Object>,
+    /// What was answered since it began.
+    answered: BTreeSet<Key>,
 }
 
 /// Workloads of a group.
@@ -65,6 +75,14 @@ pub enum Change {
 // === impl Workloads ===
 
 impl Workloads {
+    /// Nothing is known yet of what is in `scope`.
+    pub fn new(scope: &Scope) -> Self {
+        Self {
+            awaited: Awaited::new(scope),
+            ..Self::default()
+        }
+    }
+
     /// One that is there.
     pub fn get(&self, key: &Key) -> Option<&Entry> {
         self.there.get(key)
@@ -80,25 +98,35 @@ impl Workloads {
         self.groups.get(group).copied().unwrap_or_default()
     }
 
-    /// Takes an event of the watch.
-    pub fn take(&mut self, event: Event<DynamicObject>, now: Instant) -> Change {
+    /// Takes an event of the watch of `part`.
+    pub fn take(&mut self, part: &Part, event: Event<DynamicObject>, now: Instant) -> Change {
+        let change = self.took(part, event, now);
+        // One is told of only after all.
+        if self.awaited.is_over() {
+            change
+        } else {
+            Change::Nothing
+        }
+    }
+
+    fn took(&mut self, part: &Part, event: Event<DynamicObject>, now: Instant) -> Change {
         match event {
             Event::Init => {
-                self.listed = Some(Default::default());
+                self.lists.insert(part.clone(), List::default());
                 Change::Nothing
             }
             Event::InitApply(object) => {
                 let (key, object) = workload::read(object);
-                if let Some((listed, _)) = &mut self.listed {
-                    listed.insert(key, object);
+                if let Some(list) = self.lists.get_mut(part) {
+                    list.listed.insert(key, object);
                 }
                 Change::Nothing
             }
             Event::InitDone => {
-                let (listed, answered) = self.listed.take().unwrap_or_default();
+                let List { listed, answered } = self.lists.remove(part).unwrap_or_default();
                 let missing = self.there.keys().filter(|key| {
                     // The list may be older than the answer.
-                    !listed.contains_key(key) && !answered.contains(key)
+                    part.has(&key.0) && !listed.contains_key(key) && !answered.contains(key)
                 });
                 for key in missing.cloned().collect::<Vec<_>>() {
                     self.remove(&key, now);
@@ -107,6 +135,7 @@ impl Workloads {
                 for (key, object) in listed {
                     self.put(key, object, now);
                 }
+                self.awaited.came(part);
                 Change::All
             }
             Event::Apply(object) => {
@@ -128,8 +157,10 @@ impl Workloads {
 
     /// Takes what the API server has answered; `None` says that it is not there.
     pub fn answered(&mut self, key: &Key, object: Option<Object>, now: Instant) {
-        if let Some((_, answered)) = &mut self.listed {
-            answered.insert(key.clone());
+        for (part, list) in &mut self.lists {
+            if part.has(&key.0) {
+                list.answered.insert(key.clone());
+            }
         }
         match object {
             Some(object) => self.put(key.clone(), object, now),

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::drained::Drains;
 use super::queue::Queue;
+use super::scope::{Part, Scope};
 use super::step::Write;
 use super::workload::Object;
 use super::workloads::{Change, Workloads};
@@ -104,9 +105,9 @@ pub enum Answer {
 
 impl Writer {
     /// Knows of nothing yet.
-    pub fn new(writes_per_second: u32, now: Instant) -> Self {
+    pub fn new(scope: &Scope, writes_per_second: u32, now: Instant) -> Self {
         Self {
-            workloads: Workloads::default(),
+            workloads: Workloads::new(scope),
             wishes: BTreeMap::new(),
             busy: BTreeMap::new(),
             queue: Queue::new(writes_per_second, now),
@@ -120,9 +121,10 @@ impl Writer {
         }
     }
 
-    /// Takes an event of the watch; whether all workloads are known by it.
+    /// Takes an event of the watch of `part`; whether all workloads are known by it.
     pub fn watched(
         &mut self,
+        part: &Part,
         event: kube::runtime::watcher::Event<kube::api::DynamicObject>,
         now: Instant,
     ) -> bool {
@@ -138,7 +140,7 @@ impl Writer {
             }
             _ => None,
         };
-        match self.workloads.take(event, now) {
+        match self.workloads.take(part, event, now) {
             Change::Nothing => false,
             Change::One(key) => {
                 self.changed(&key, before.as_ref());

@@ -14,6 +14,7 @@ use kube::runtime::watcher::Event;
 use super::annotations::PREFIXES;
 use super::values::{Values, values};
 use super::{Settings, anchors};
+use crate::kubernetes::scope::{Awaited, Part, Scope};
 use crate::manifests::FieldProblem;
 
 /// Name of the `ConfigMap` with Linkerd's values.
@@ -46,14 +47,23 @@ pub(super) struct Object<T> {
 pub(super) struct Known {
     pub(super) config: Object<Values>,
     pub(super) anchors: Object<Arc<str>>,
-    namespaces: Option<BTreeMap<String, BTreeMap<String, String>>>,
+    namespaces: BTreeMap<String, BTreeMap<String, String>>,
     /// What a list has brought so far.
     listed: BTreeMap<String, BTreeMap<String, String>>,
+    awaited: Awaited,
 }
 
 // === impl Known ===
 
 impl Known {
+    /// Nothing is known yet, of the namespaces of `scope` neither.
+    pub(super) fn new(scope: &Scope) -> Self {
+        Self {
+            awaited: Awaited::new(scope),
+            ..Self::default()
+        }
+    }
+
     /// Linkerd's values.
     pub(super) fn take_config(&mut self, event: Event<ConfigMap>) {
         self.config.take(event, |object| {
@@ -73,28 +83,42 @@ impl Known {
         });
     }
 
-    /// A namespace.
-    pub(super) fn take_namespace(&mut self, event: Event<PartialObjectMeta<Namespace>>) {
+    /// A namespace, by the watch of `part`.
+    pub(super) fn take_namespace(
+        &mut self,
+        part: &Part,
+        event: Event<PartialObjectMeta<Namespace>>,
+    ) {
         match event {
-            Event::Init => self.listed.clear(),
+            Event::Init => self.listed.retain(|name, _| !part.has(name)),
             Event::InitApply(object) => annotated(&mut self.listed, object),
-            Event::InitDone => self.namespaces = Some(std::mem::take(&mut self.listed)),
-            Event::Apply(object) => annotated(self.namespaces.get_or_insert_default(), object),
+            Event::InitDone => {
+                self.namespaces.retain(|name, _| !part.has(name));
+                let listed = std::mem::take(&mut self.listed).into_iter();
+                let (came, rest): (BTreeMap<_, _>, _) =
+                    listed.partition(|(name, _)| part.has(name));
+                self.namespaces.extend(came);
+                self.listed = rest;
+                self.awaited.came(part);
+            }
+            Event::Apply(object) => annotated(&mut self.namespaces, object),
             Event::Delete(object) => {
-                if let Some(namespaces) = &mut self.namespaces {
-                    namespaces.remove(object.metadata.name.as_deref().unwrap_or_default());
-                }
+                let name = object.metadata.name.unwrap_or_default();
+                self.namespaces.remove(&name);
             }
         }
     }
 
     /// The settings, once every part of them was good.
     pub(super) fn settings(&self, linkerd_namespace: &str) -> Option<Settings> {
+        if !self.awaited.is_over() {
+            return None;
+        }
         Some(Settings::new(
             linkerd_namespace.to_owned(),
             self.config.good.clone()?,
             Arc::clone(self.anchors.good.as_ref()?),
-            self.namespaces.clone()?,
+            self.namespaces.clone(),
         ))
     }
 
@@ -110,9 +134,7 @@ impl Known {
         let parts = [
             object(CONFIG, config.is_known(), config.trouble()),
             object(ANCHORS, anchors.is_known(), anchors.trouble()),
-            self.namespaces
-                .is_none()
-                .then(|| "the list of namespaces".to_owned()),
+            (!self.awaited.is_over()).then(|| "the list of namespaces".to_owned()),
         ];
         parts.into_iter().flatten().collect()
     }

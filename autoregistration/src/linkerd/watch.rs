@@ -7,8 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::stream::{SelectAll, select_all};
-use futures::{Stream, StreamExt as _};
+use futures::StreamExt as _;
+use futures::stream::{BoxStream, SelectAll, select_all};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::Client;
 use kube::api::Api;
@@ -22,23 +22,22 @@ use tracing::{debug, info, warn};
 use super::Settings;
 use super::known::{ANCHORS, CONFIG, Known, Object, Trouble};
 use crate::kubernetes::metrics::Metrics;
+use crate::kubernetes::scope::{Heard as HeardOf, Part, Scope};
 use crate::manifests::FieldProblem;
 use crate::report;
 
-/// Namespaces that are asked for at once.
-const PAGE: u32 = 500;
 /// A problem that repeats is said so often at first, then only to those who look closely.
 const LOUD: u32 = 3;
 /// Between two words on what is waited for.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-type Events = SelectAll<std::pin::Pin<Box<dyn Stream<Item = Heard> + Send>>>;
+type Events = SelectAll<BoxStream<'static, Heard>>;
 
 /// One event of one of the watches.
 enum Heard {
     Config(watcher::Result<Event<ConfigMap>>),
     Anchors(watcher::Result<Event<ConfigMap>>),
-    Namespaces(watcher::Result<Event<PartialObjectMeta<Namespace>>>),
+    Namespaces(HeardOf<PartialObjectMeta<Namespace>>),
 }
 
 /// Follows the settings.
@@ -75,13 +74,14 @@ impl Watch {
     /// Waits until all of the settings are there for the first time: without them no VM can be told anything.
     pub async fn load(
         client: &Client,
+        scope: &Scope,
         linkerd_namespace: String,
         metrics: Metrics,
     ) -> (Self, watch::Receiver<Arc<Settings>>) {
         let mut watch = Self {
-            events: events(client, &linkerd_namespace),
+            events: events(client, scope, &linkerd_namespace),
             linkerd_namespace,
-            known: Known::default(),
+            known: Known::new(scope),
             said: Said::default(),
             settings: None,
             metrics,
@@ -132,9 +132,9 @@ impl Watch {
                     self.known.take_anchors(event);
                 }
             }
-            Heard::Namespaces(event) => {
+            Heard::Namespaces((part, event)) => {
                 if let Some(event) = self.said.success(2, "namespaces", event) {
-                    self.known.take_namespace(event);
+                    self.known.take_namespace(&part, event);
                 }
             }
         }
@@ -165,7 +165,7 @@ impl Heard {
     fn failed(&self) -> Option<&'static str> {
         match self {
             Self::Config(Err(_)) | Self::Anchors(Err(_)) => Some("ConfigMap"),
-            Self::Namespaces(Err(_)) => Some("Namespace"),
+            Self::Namespaces((_, Err(_))) => Some("Namespace"),
             _ => None,
         }
     }
@@ -231,19 +231,26 @@ fn say<T>(name: &str, said: &mut Option<Trouble>, object: &Object<T>) {
     *said = now.cloned();
 }
 
-fn events(client: &Client, linkerd_namespace: &str) -> Events {
+fn events(client: &Client, scope: &Scope, linkerd_namespace: &str) -> Events {
     let object = |name: &str| {
         let api = Api::<ConfigMap>::namespaced(client.clone(), linkerd_namespace);
         let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
         watch_objects(api, only).default_backoff()
     };
-    let namespaces = watch_objects(
-        Api::<PartialObjectMeta<Namespace>>::all(client.clone()),
-        watcher::Config::default().page_size(PAGE),
-    );
+    let namespaces = scope.follow(|part| {
+        let all = watcher::Config::default();
+        let config = match part {
+            Part::All => all,
+            Part::Namespace(name) => all.fields(&format!("metadata.name={name}")),
+        };
+        (
+            Api::<PartialObjectMeta<Namespace>>::all(client.clone()),
+            config,
+        )
+    });
     select_all([
         object(CONFIG).map(Heard::Config).boxed(),
         object(ANCHORS).map(Heard::Anchors).boxed(),
-        namespaces.default_backoff().map(Heard::Namespaces).boxed(),
+        namespaces.map(Heard::Namespaces).boxed(),
     ])
 }

@@ -175,7 +175,7 @@ impl Registry {
             problems: vec![refusal.to_string()],
         };
         let Some(group) = self.manifests.groups.get(&group_key(hello)) else {
-            return not_named(group_not_found(hello));
+            return not_named(self.group_not_found(hello));
         };
         let Some(made) = self.candidate(caller, hello, group) else {
             return not_named(name_taken(hello));
@@ -251,7 +251,7 @@ impl Registry {
     }
 
     pub(super) fn wait_for_group(&mut self, stream: StreamId, hello: &Hello) {
-        let refusal = group_not_found(hello);
+        let refusal = self.group_not_found(hello);
         if !hello.can_wait {
             return self.refuse(stream, refusal);
         }
@@ -400,16 +400,6 @@ pub(super) fn group_key(hello: &Hello) -> Key {
     (
         hello.group.namespace.as_str().to_owned(),
         hello.group.name.as_str().to_owned(),
-    )
-}
-
-fn group_not_found(hello: &Hello) -> Refusal {
-    Refusal::new(
-        Reason::GroupNotFound,
-        format!(
-            "there is no ExternalGroup `{}` in namespace `{}`",
-            hello.group.name, hello.group.namespace
-        ),
     )
 }
 

@@ -12,12 +12,15 @@ use super::session::{Stage, Wait};
 use super::workload::{Duty, Presence, Workload};
 use super::{Registry, Replicas, StreamId};
 use crate::manifests::Manifests;
+use crate::refusal::{Reason, Refusal};
 use crate::store::Key;
 
 /// So many workloads are told of an edit at once.
 const BATCH: usize = 50;
 /// Between two batches: 200 VMs a second restart their proxies at most.
 const BETWEEN_BATCHES: Duration = Duration::from_millis(250);
+/// Names in a line for people.
+const MOST_NAMES: usize = 10;
 
 // === impl Registry ===
 
@@ -51,6 +54,22 @@ impl Registry {
         self.admit_waiting(|wait, hello| {
             matches!(wait, Wait::Group) && manifests.groups.contains_key(&group_key(hello))
         });
+    }
+
+    /// Why nobody can be in this group.
+    pub(super) fn group_not_found(&self, hello: &Hello) -> Refusal {
+        let (name, namespace) = (&hello.group.name, &hello.group.namespace);
+        let watched = &self.manifests.watched;
+        let message = if watched.is_empty() || watched.contains(namespace.as_str()) {
+            format!("there is no ExternalGroup `{name}` in namespace `{namespace}`")
+        } else {
+            format!(
+                "this service looks only at the namespaces {}: make ExternalGroup `{name}` in one of them, or add \
+                 `{namespace}` to watchNamespaces of the chart",
+                named(watched)
+            )
+        };
+        Refusal::new(Reason::GroupNotFound, message)
     }
 
     /// The group of a workload is gone.
@@ -204,5 +223,18 @@ impl Registry {
                 self.admit(stream);
             }
         }
+    }
+}
+
+/// Names for people, as many as a line has room for.
+fn named(names: &BTreeSet<String>) -> String {
+    let shown = names
+        .iter()
+        .take(MOST_NAMES)
+        .map(|name| format!("`{name}`"));
+    let shown = shown.collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(MOST_NAMES) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
     }
 }

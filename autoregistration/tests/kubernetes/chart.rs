@@ -22,6 +22,8 @@ use crate::cluster::Cluster;
 /// Definitions of others' kinds, as narrow as their documentation.
 const DEFINITIONS: &str = include_str!("chart/definitions.yaml");
 const PLAIN: &str = "deploy/linkerd-autoregistration.yaml";
+/// What is other than in [`PLAIN`].
+const NARROW: &str = "charts/tests/golden/watch-namespaces.yaml";
 
 fn tree(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
@@ -85,8 +87,18 @@ async fn apply(cluster: &Cluster, object: &DynamicObject) -> Result<DynamicObjec
 }
 
 pub(crate) async fn install(cluster: &Cluster) -> Vec<DynamicObject> {
+    install_file(cluster, PLAIN).await
+}
+
+/// The same with rights in the namespace `training` and our own only.
+pub(crate) async fn install_narrow(cluster: &Cluster) {
+    install(cluster).await;
+    install_file(cluster, NARROW).await;
+}
+
+async fn install_file(cluster: &Cluster, path: &str) -> Vec<DynamicObject> {
     let mut applied = Vec::new();
-    for object in manifest(&tree(PLAIN)) {
+    for object in manifest(&tree(path)) {
         let answer = apply(cluster, &object).await;
         applied.push(answer.unwrap_or_else(|error| panic!("{}: {error}", kind(&object))));
     }
@@ -96,6 +108,7 @@ pub(crate) async fn install(cluster: &Cluster) -> Vec<DynamicObject> {
 #[tokio::test]
 async fn every_object_is_taken_with_nothing_in_it_that_the_api_does_not_know() {
     let (_server, cluster) = with_linkerd().await;
+    cluster.namespace("training").await;
     let mut kinds = BTreeSet::new();
     for object in install(&cluster).await {
         kinds.insert(kind(&object).to_owned());

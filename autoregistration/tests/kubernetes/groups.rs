@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use autoregistration::kubernetes::groups::{Followed, Groups};
 use autoregistration::kubernetes::metrics::Metrics;
+use autoregistration::kubernetes::scope::Scope;
 use autoregistration::manifests::Manifests;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
 use lab::apiserver::ApiServer;
@@ -27,7 +28,8 @@ struct Following {
 
 impl Following {
     async fn start(cluster: &Cluster, namespace: &str) -> Self {
-        let (groups, followed) = Groups::load(cluster.client.clone(), Metrics::default()).await;
+        let (groups, followed) =
+            Groups::load(&cluster.client, &Scope::everywhere(), Metrics::default()).await;
         Self {
             followed,
             namespace: namespace.to_owned(),

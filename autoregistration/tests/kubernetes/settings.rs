@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use autoregistration::kubernetes::metrics::Metrics;
+use autoregistration::kubernetes::scope::Scope;
 use autoregistration::linkerd::Settings;
 use autoregistration::linkerd::watch::Watch;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
@@ -29,7 +30,8 @@ struct Following {
 
 impl Following {
     async fn start(client: &Client, namespace: &str) -> Self {
-        let load = Watch::load(client, namespace.to_owned(), Metrics::default());
+        let scope = Scope::everywhere();
+        let load = Watch::load(client, &scope, namespace.to_owned(), Metrics::default());
         let (watch, settings) = tokio::time::timeout(DEADLINE, load).await.unwrap();
         Self {
             settings,

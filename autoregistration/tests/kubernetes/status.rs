@@ -8,6 +8,7 @@ use autoregistration::kubernetes::events::{Events, events};
 use autoregistration::kubernetes::groups::{Followed, Groups};
 use autoregistration::kubernetes::leader::Leadership;
 use autoregistration::kubernetes::metrics::Metrics;
+use autoregistration::kubernetes::scope::Scope;
 use autoregistration::kubernetes::status::{Inputs, Statuses};
 use autoregistration::linkerd::{Flags, Settings};
 use autoregistration::registry::DefaultAccess;
@@ -37,7 +38,8 @@ struct Leader {
 impl Leader {
     async fn start(cluster: &Cluster, leadership: Leadership, counts: [usize; 3]) -> Self {
         let mut tasks = JoinSet::new();
-        let load = Groups::load(cluster.client.clone(), Metrics::default());
+        let scope = Scope::everywhere();
+        let load = Groups::load(&cluster.client, &scope, Metrics::default());
         let (groups, followed) = load.await;
         tasks.spawn(groups.run());
         let metrics = autoregistration::metrics::Metrics::default();

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use autoregistration::kubernetes::metrics::Metrics;
+use autoregistration::kubernetes::scope::Scope;
 use autoregistration::kubernetes::store::{Store, StoreSettings};
 use autoregistration::store::{Desired, Failure, Key, News, Ready, Spec, Status, Stored, Wish};
 use kube::Client;
@@ -53,7 +54,7 @@ impl Kept {
 
     /// With a client of its own.
     async fn with(cluster: &Cluster, own: Client, namespace: &str) -> Self {
-        let store = Store::load(own, MANY, Metrics::default()).await;
+        let store = Store::load(own, &Scope::everywhere(), MANY, Metrics::default()).await;
         let (wishes, receiver) = mpsc::unbounded_channel();
         let (sender, news) = mpsc::channel(16);
         let mut kept = Self {

@@ -22,30 +22,30 @@ fn ports(known: &Known) -> Vec<(String, u16)> {
 #[test]
 fn a_list_counts_when_it_is_complete() {
     let mut known = Known::default();
-    assert!(!known.take(Event::Init));
-    assert!(!known.take(Event::InitApply(object("a", "1", 80))));
+    assert!(!known.take(&Part::All, Event::Init));
+    assert!(!known.take(&Part::All, Event::InitApply(object("a", "1", 80))));
     assert_eq!(ports(&known), []);
-    assert!(known.take(Event::InitDone));
-    assert!(known.take(Event::Apply(object("b", "2", 81))));
+    assert!(known.take(&Part::All, Event::InitDone));
+    assert!(known.take(&Part::All, Event::Apply(object("b", "2", 81))));
     // The next one has lost its connection half-way, and begins again.
-    known.take(Event::Init);
-    known.take(Event::InitApply(object("c", "3", 82)));
+    known.take(&Part::All, Event::Init);
+    known.take(&Part::All, Event::InitApply(object("c", "3", 82)));
     assert_eq!(ports(&known), [("a".to_owned(), 80), ("b".to_owned(), 81)]);
-    known.take(Event::Init);
-    known.take(Event::InitApply(object("b", "2", 81)));
-    known.take(Event::InitDone);
+    known.take(&Part::All, Event::Init);
+    known.take(&Part::All, Event::InitApply(object("b", "2", 81)));
+    known.take(&Part::All, Event::InitDone);
     assert_eq!(ports(&known), [("b".to_owned(), 81)]);
-    known.take(Event::Delete(object("b", "2", 81)));
+    known.take(&Part::All, Event::Delete(object("b", "2", 81)));
     assert_eq!(ports(&known), []);
 }
 
 #[test]
 fn what_cannot_be_taken_is_said_disturbs_nobody_and_keeps_the_last_that_could() {
     let mut known = Known::default();
-    known.take(Event::Apply(object("a", "1", 80)));
-    known.take(Event::Apply(object("b", "2", 81)));
-    known.take(Event::Apply(object("a", "1", 0)));
-    known.take(Event::Apply(object("c", "3", -1)));
+    known.take(&Part::All, Event::Apply(object("a", "1", 80)));
+    known.take(&Part::All, Event::Apply(object("b", "2", 81)));
+    known.take(&Part::All, Event::Apply(object("a", "1", 0)));
+    known.take(&Part::All, Event::Apply(object("c", "3", -1)));
     assert_eq!(ports(&known), [("a".to_owned(), 80), ("b".to_owned(), 81)]);
     let refused = known.refused();
     let names = refused
@@ -56,11 +56,11 @@ fn what_cannot_be_taken_is_said_disturbs_nobody_and_keeps_the_last_that_could() 
     assert_eq!(problem.field, "spec.template.ports[0].port");
 
     // Still so after a new list, mended by an edit.
-    known.take(Event::Init);
-    known.take(Event::InitApply(object("a", "1", 0)));
-    known.take(Event::InitDone);
+    known.take(&Part::All, Event::Init);
+    known.take(&Part::All, Event::InitApply(object("a", "1", 0)));
+    known.take(&Part::All, Event::InitDone);
     assert_eq!(ports(&known), [("a".to_owned(), 80)]);
-    known.take(Event::Apply(object("a", "1", 82)));
+    known.take(&Part::All, Event::Apply(object("a", "1", 82)));
     assert_eq!(ports(&known), [("a".to_owned(), 82)]);
     assert!(known.refused().is_empty());
 }
@@ -68,8 +68,49 @@ fn what_cannot_be_taken_is_said_disturbs_nobody_and_keeps_the_last_that_could() 
 #[test]
 fn another_object_of_the_same_name_gets_nothing_of_the_old_one() {
     let mut known = Known::default();
-    known.take(Event::Apply(object("a", "1", 80)));
-    known.take(Event::Apply(object("a", "2", 0)));
+    known.take(&Part::All, Event::Apply(object("a", "1", 80)));
+    known.take(&Part::All, Event::Apply(object("a", "2", 0)));
     assert_eq!(ports(&known), []);
     assert!(!known.refused().values().next().unwrap().kept);
+}
+
+#[test]
+fn of_some_namespaces_the_list_of_each_counts_for_itself() {
+    let group = |namespace: &str, name: &str| {
+        let mut group = object(name, name, 80);
+        group.metadata.namespace = Some(namespace.to_owned());
+        group
+    };
+    let names = |known: &Known| {
+        known
+            .manifests()
+            .groups
+            .into_keys()
+            .map(|(_, name)| name)
+            .collect::<Vec<_>>()
+    };
+    let scope = Scope::new(["n".to_owned(), "m".to_owned()]);
+    let parts = scope.parts();
+    let [m, n] = &parts[..] else {
+        panic!("{parts:?}")
+    };
+    let mut known = Known::new(&scope);
+    assert_eq!(known.manifests().watched, *scope.namespaces());
+    known.take(n, Event::Init);
+    known.take(m, Event::Init);
+    known.take(n, Event::InitApply(group("n", "a")));
+    known.take(m, Event::InitApply(group("m", "b")));
+    assert!(
+        !known.take(n, Event::InitDone),
+        "that of the other one is still to come"
+    );
+    assert!(!known.take(n, Event::Apply(group("n", "c"))));
+    // It begins again.
+    known.take(m, Event::Init);
+    known.take(m, Event::InitApply(group("m", "d")));
+    assert!(known.take(m, Event::InitDone));
+    assert_eq!(names(&known), ["d", "a", "c"]);
+    known.take(n, Event::Init);
+    assert!(known.take(n, Event::InitDone));
+    assert_eq!(names(&known), ["d"], "those of the other one stay");
 }

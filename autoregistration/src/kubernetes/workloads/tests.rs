@@ -28,9 +28,9 @@ const IP: &str = "10.77.0.2";
 fn the_newest_counts_whichever_way_it_comes() {
     let (mut workloads, now) = (Workloads::default(), Instant::now());
     workloads.answered(&key(), Some(answer("a", 5, IP)), now);
-    workloads.take(Event::Apply(made("a", 4, IP)), now);
+    workloads.take(&Part::All, Event::Apply(made("a", 4, IP)), now);
     assert_eq!(version(&workloads), Some("5"));
-    workloads.take(Event::Apply(made("a", 10, IP)), now);
+    workloads.take(&Part::All, Event::Apply(made("a", 10, IP)), now);
     workloads.answered(&key(), Some(answer("a", 9, IP)), now);
     assert_eq!(version(&workloads), Some("10"));
 }
@@ -40,12 +40,12 @@ fn what_is_gone_does_not_come_back_by_a_watch_that_lags() {
     let (mut workloads, now) = (Workloads::default(), Instant::now());
     workloads.answered(&key(), Some(answer("a", 5, IP)), now);
     workloads.answered(&key(), None, now);
-    workloads.take(Event::Apply(made("a", 5, IP)), now);
+    workloads.take(&Part::All, Event::Apply(made("a", 5, IP)), now);
     assert_eq!(version(&workloads), None);
     workloads.answered(&key(), Some(answer("b", 8, IP)), now);
-    workloads.take(Event::Delete(made("a", 6, IP)), now);
+    workloads.take(&Part::All, Event::Delete(made("a", 6, IP)), now);
     assert_eq!(version(&workloads), Some("8"), "that was the one before");
-    workloads.take(Event::Delete(made("b", 9, IP)), now);
+    workloads.take(&Part::All, Event::Delete(made("b", 9, IP)), now);
     assert_eq!(version(&workloads), None);
 }
 
@@ -53,17 +53,23 @@ fn what_is_gone_does_not_come_back_by_a_watch_that_lags() {
 fn a_list_that_is_older_than_an_answer_takes_nothing_away() {
     let (mut workloads, now) = (Workloads::default(), Instant::now());
     workloads.answered(&key(), Some(answer("a", 5, IP)), now);
-    assert_eq!(workloads.take(Event::Init, now), Change::Nothing);
-    assert_eq!(workloads.take(Event::InitDone, now), Change::All);
+    assert_eq!(
+        workloads.take(&Part::All, Event::Init, now),
+        Change::Nothing
+    );
+    assert_eq!(
+        workloads.take(&Part::All, Event::InitDone, now),
+        Change::All
+    );
     assert_eq!(version(&workloads), None, "it is not in the list");
-    workloads.take(Event::Init, now);
+    workloads.take(&Part::All, Event::Init, now);
     workloads.answered(&key(), Some(answer("b", 7, IP)), now);
-    workloads.take(Event::InitDone, now);
+    workloads.take(&Part::All, Event::InitDone, now);
     assert_eq!(version(&workloads), Some("7"));
-    workloads.take(Event::Init, now);
-    workloads.take(Event::InitApply(made("b", 7, IP)), now);
+    workloads.take(&Part::All, Event::Init, now);
+    workloads.take(&Part::All, Event::InitApply(made("b", 7, IP)), now);
     workloads.answered(&key(), None, now);
-    workloads.take(Event::InitDone, now);
+    workloads.take(&Part::All, Event::InitDone, now);
     assert_eq!(version(&workloads), None, "it was deleted meanwhile");
 }
 
@@ -76,15 +82,55 @@ fn it_is_known_since_when_a_workload_is_reached_as_it_is_and_whether_it_was_made
         (entry.since, entry.again)
     };
     workloads.answered(&key(), Some(answer("a", 1, IP)), start);
-    workloads.take(Event::Apply(made("a", 2, IP)), later(1));
+    workloads.take(&Part::All, Event::Apply(made("a", 2, IP)), later(1));
     assert_eq!(since(&workloads), (start, false));
-    workloads.take(Event::Apply(made("a", 3, "10.77.0.9")), later(2));
+    workloads.take(
+        &Part::All,
+        Event::Apply(made("a", 3, "10.77.0.9")),
+        later(2),
+    );
     assert_eq!(since(&workloads), (later(2), false));
-    workloads.take(Event::Delete(made("a", 4, IP)), later(3));
+    workloads.take(&Part::All, Event::Delete(made("a", 4, IP)), later(3));
     workloads.answered(&key(), Some(answer("b", 5, IP)), later(4));
     assert_eq!(since(&workloads), (later(4), true));
     let mut ready = made("b", 6, IP);
     ready.data["status"] = json!({ "conditions": [{ "type": "Ready", "status": "True" }] });
-    workloads.take(Event::Apply(ready), later(5));
+    workloads.take(&Part::All, Event::Apply(ready), later(5));
     assert_eq!(since(&workloads), (later(4), false));
+}
+
+#[test]
+fn of_some_namespaces_the_list_of_each_counts_for_itself() {
+    let now = Instant::now();
+    let scope = Scope::new(["other".to_owned(), key().0]);
+    let parts = scope.parts();
+    let [other, own] = &parts[..] else {
+        panic!("{parts:?}")
+    };
+    let mut workloads = Workloads::new(&scope);
+    workloads.take(own, Event::Init, now);
+    workloads.take(own, Event::InitApply(made("a", 1, IP)), now);
+    assert_eq!(workloads.take(own, Event::InitDone, now), Change::Nothing);
+    let change = workloads.take(own, Event::Apply(made("a", 2, IP)), now);
+    assert_eq!(
+        change,
+        Change::Nothing,
+        "nothing is told before all is known"
+    );
+    workloads.take(other, Event::Init, now);
+    assert_eq!(workloads.take(other, Event::InitDone, now), Change::All);
+    assert_eq!(
+        version(&workloads),
+        Some("2"),
+        "an empty list of another one"
+    );
+    workloads.take(own, Event::Init, now);
+    workloads.answered(&key(), Some(answer("a", 3, IP)), now);
+    workloads.take(other, Event::Init, now);
+    workloads.take(other, Event::InitDone, now);
+    workloads.take(own, Event::InitDone, now);
+    assert_eq!(version(&workloads), Some("3"), "the list may be older");
+    workloads.take(own, Event::Init, now);
+    assert_eq!(workloads.take(own, Event::InitDone, now), Change::All);
+    assert_eq!(version(&workloads), None);
 }

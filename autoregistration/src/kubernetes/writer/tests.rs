@@ -71,7 +71,7 @@ impl Bench {
     fn new() -> Self {
         let now = Instant::now();
         let mut bench = Self {
-            writer: Writer::new(1000, now),
+            writer: Writer::new(&Scope::everywhere(), 1000, now),
             now,
             objects: BTreeMap::new(),
             revision: 10,
@@ -80,8 +80,8 @@ impl Bench {
             there: BTreeMap::new(),
             failed: Vec::new(),
         };
-        bench.writer.watched(Event::Init, now);
-        assert!(bench.writer.watched(Event::InitDone, now));
+        bench.writer.watched(&Part::All, Event::Init, now);
+        assert!(bench.writer.watched(&Part::All, Event::InitDone, now));
         bench
     }
 
@@ -177,7 +177,7 @@ impl Bench {
 
     fn hear(&mut self) {
         for event in std::mem::take(&mut self.events) {
-            self.writer.watched(event, self.now);
+            self.writer.watched(&Part::All, event, self.now);
         }
     }
 
@@ -521,12 +521,12 @@ proptest! {
                 }
                 Happening::Relist => {
                     bench.events.clear();
-                    bench.writer.watched(Event::Init, bench.now);
+                    bench.writer.watched(&Part::All, Event::Init, bench.now);
                     for object in bench.objects.clone().into_values() {
                         let object = serde_json::from_value(object).unwrap();
-                        bench.writer.watched(Event::InitApply(object), bench.now);
+                        bench.writer.watched(&Part::All, Event::InitApply(object), bench.now);
                     }
-                    bench.writer.watched(Event::InitDone, bench.now);
+                    bench.writer.watched(&Part::All, Event::InitDone, bench.now);
                 }
                 Happening::Pass(milliseconds) => bench.now += Duration::from_millis(milliseconds.into()),
             }

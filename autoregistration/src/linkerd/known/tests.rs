@@ -39,8 +39,8 @@ fn domain(known: &Known) -> Option<&str> {
 }
 
 fn names(known: &Known) -> Vec<&str> {
-    let namespaces = known.namespaces.iter().flatten();
-    namespaces.map(|(name, _)| name.as_str()).collect()
+    let namespaces = known.namespaces.keys();
+    namespaces.map(String::as_str).collect()
 }
 
 #[test]
@@ -48,8 +48,8 @@ fn settings_need_all_three_and_what_is_missing_is_named() {
     let mut known = Known::default();
     assert_eq!(known.missing("linkerd").len(), 3);
     known.take_config(Event::Apply(config(GOOD)));
-    known.take_namespace(Event::Init);
-    known.take_namespace(Event::InitDone);
+    known.take_namespace(&Part::All, Event::Init);
+    known.take_namespace(&Part::All, Event::InitDone);
     known.take_anchors(Event::Init);
     known.take_anchors(Event::InitDone);
     assert_eq!(known.settings("linkerd"), None);
@@ -99,7 +99,7 @@ fn the_last_good_state_stays_when_the_object_is_broken_or_gone() {
 #[test]
 fn of_a_namespace_only_linkerds_annotations_count() {
     let mut known = Known::default();
-    known.take_namespace(Event::Init);
+    known.take_namespace(&Part::All, Event::Init);
     for (name, pairs) in [
         (
             "a",
@@ -108,21 +108,50 @@ fn of_a_namespace_only_linkerds_annotations_count() {
         ("b", &[("team", "t")]),
         ("c", &[("config.alpha.linkerd.io/x", "")]),
     ] {
-        known.take_namespace(Event::InitApply(namespace(name, pairs)));
+        known.take_namespace(&Part::All, Event::InitApply(namespace(name, pairs)));
     }
     assert_eq!(
-        known.namespaces, None,
+        names(&known),
+        [""; 0],
         "a list that is not complete does not count"
     );
-    known.take_namespace(Event::InitDone);
+    known.take_namespace(&Part::All, Event::InitDone);
     assert_eq!(names(&known), ["a", "c"]);
     let before = known.namespaces.clone();
-    known.take_namespace(Event::Apply(namespace(
-        "a",
-        &[("config.linkerd.io/proxy-log-level", "x"), ("team", "u")],
-    )));
+    known.take_namespace(
+        &Part::All,
+        Event::Apply(namespace(
+            "a",
+            &[("config.linkerd.io/proxy-log-level", "x"), ("team", "u")],
+        )),
+    );
     assert_eq!(known.namespaces, before);
-    known.take_namespace(Event::Apply(namespace("a", &[])));
-    known.take_namespace(Event::Delete(namespace("c", &[])));
+    known.take_namespace(&Part::All, Event::Apply(namespace("a", &[])));
+    known.take_namespace(&Part::All, Event::Delete(namespace("c", &[])));
     assert_eq!(names(&known), [""; 0]);
+}
+
+#[test]
+fn of_some_namespaces_the_list_of_each_is_waited_for() {
+    let mut known = Known::new(&Scope::new(["a".to_owned(), "b".to_owned()]));
+    let parts = Scope::new(["a".to_owned(), "b".to_owned()]).parts();
+    let log = |name: &str| namespace(name, &[("config.linkerd.io/proxy-log-level", "x")]);
+    for part in &parts {
+        assert!(
+            known
+                .missing("linkerd")
+                .contains(&"the list of namespaces".to_owned())
+        );
+        known.take_namespace(part, Event::Init);
+        known.take_namespace(part, Event::InitDone);
+    }
+    assert_eq!(known.missing("linkerd").len(), 2);
+    known.take_namespace(&parts[0], Event::Apply(log("a")));
+    known.take_namespace(&parts[1], Event::Init);
+    known.take_namespace(&parts[1], Event::InitApply(log("b")));
+    known.take_namespace(&parts[1], Event::InitDone);
+    assert_eq!(names(&known), ["a", "b"]);
+    known.take_namespace(&parts[0], Event::Init);
+    known.take_namespace(&parts[0], Event::InitDone);
+    assert_eq!(names(&known), ["b"], "it is gone, and the other one stays");
 }

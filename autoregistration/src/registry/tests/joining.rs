@@ -84,6 +84,38 @@ fn a_vm_waits_for_its_group_when_it_can_and_is_refused_when_it_cannot() {
 }
 
 #[test]
+fn a_vm_of_a_namespace_that_is_not_looked_at_is_told_which_are() {
+    let only = |names: &[&str]| {
+        let watched = names.iter().map(|name| (*name).to_owned()).collect();
+        Arc::new(Manifests {
+            watched,
+            ..Manifests::default()
+        })
+    };
+    let mut bench = Bench::new("");
+    let said = |bench: &Bench| {
+        let verdict = bench.registry.check(&ID.parse().unwrap(), &VM.hello());
+        verdict.problems.into_iter().next().unwrap()
+    };
+    bench.event(Event::Manifests(only(&["training"])));
+    assert!(said(&bench).contains("no ExternalGroup `training-vm` in namespace `training`"));
+    bench.event(Event::Manifests(only(&["a", "b"])));
+    let words = said(&bench);
+    assert!(words.starts_with("GROUP_NOT_FOUND"), "{words}");
+    assert!(
+        words.contains("only at the namespaces `a`, `b`:"),
+        "{words}"
+    );
+    assert!(
+        words.contains("add `training` to watchNamespaces"),
+        "{words}"
+    );
+    let many = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
+    bench.event(Event::Manifests(only(&many)));
+    assert!(said(&bench).contains("`j` and 2 more:"), "{}", said(&bench));
+}
+
+#[test]
 fn a_shutdown_tells_everybody_to_come_again() {
     let mut bench = Bench::new(GROUP);
     bench.open(1, &VM);

@@ -13,43 +13,45 @@ pub(super) struct Calls {
 /// Where the objects are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
-    /// In every namespace, or in none.
-    Cluster,
+    /// In every namespace that is watched: all, when none is named.
+    Watched,
+    /// The watched namespaces themselves.
+    Namespaces,
     /// Where it runs.
     Own,
     /// Where Linkerd is.
     Linkerd,
 }
 
-use Place::{Cluster, Linkerd, Own};
+use Place::{Linkerd, Namespaces, Own, Watched};
 
 /// What is created by an apply is asked for as `patch`, and as `create` when it is not there.
 pub(super) const CALLS: &[Calls] = &[
     calls(
         "workload.buoyant.io/externalgroups",
-        Cluster,
+        Watched,
         &["get", "list", "watch"],
     ),
     calls(
         "workload.buoyant.io/externalgroups/status",
-        Cluster,
+        Watched,
         &["patch"],
     ),
     calls(
         "workload.linkerd.io/externalworkloads",
-        Cluster,
+        Watched,
         &["get", "list", "watch", "create", "patch", "delete"],
     ),
     calls(
         "workload.linkerd.io/externalworkloads/status",
-        Cluster,
+        Watched,
         &["patch"],
     ),
     // Has Linkerd taken a workload out, before its address changes?
-    calls("discovery.k8s.io/endpointslices", Cluster, &["list"]),
+    calls("discovery.k8s.io/endpointslices", Watched, &["list"]),
     // Their annotations config.linkerd.io/….
-    calls("/namespaces", Cluster, &["get", "list", "watch"]),
-    calls("events.k8s.io/events", Cluster, &["create", "patch"]),
+    calls("/namespaces", Namespaces, &["get", "list", "watch"]),
+    calls("events.k8s.io/events", Watched, &["create", "patch"]),
     // Who leads.
     calls("coordination.k8s.io/leases", Own, &["create"]),
     named(

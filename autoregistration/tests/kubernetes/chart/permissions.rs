@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use autoregistration::crd::external_workload::ExternalWorkload;
+use futures::{StreamExt as _, stream};
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
@@ -16,7 +17,7 @@ use lab::apiserver::ApiServer;
 use serde_json::json;
 
 use super::calls::{CALLS, NEVER, Place};
-use super::{install, with_linkerd};
+use super::{install, install_narrow, with_linkerd};
 
 const NAMESPACE: &str = "linkerd-expansion";
 const NAME: &str = "linkerd-autoregistration";
@@ -34,8 +35,12 @@ const VERBS: [&str; 12] = [
     "escalate",
     "*",
 ];
+/// Questions at a time.
+const AT_ONCE: usize = 16;
 /// No namespace, ours, Linkerd's, and one of the VMs.
 const NAMESPACES: [&str; 4] = ["", NAMESPACE, "linkerd", "training"];
+/// The namespaces that are watched where not all are.
+const WATCHED: [&str; 2] = ["training", NAMESPACE];
 /// No name, and those that rules have; and one that none has.
 const NAMES: [&str; 5] = [
     "",
@@ -68,10 +73,13 @@ async fn as_the_program(server: &ApiServer) -> Client {
     client
 }
 
-fn is_called(resource: &str, namespace: &str, name: &str, verb: &str) -> bool {
+/// `watched`: empty for all namespaces.
+fn is_called(watched: &[&str], resource: &str, namespace: &str, name: &str, verb: &str) -> bool {
+    let is_watched = |namespace| watched.is_empty() || watched.contains(&namespace);
     CALLS.iter().any(|calls| {
         let there = match calls.place {
-            Place::Cluster => true,
+            Place::Watched => is_watched(namespace),
+            Place::Namespaces => is_watched(name),
             Place::Own => namespace == NAMESPACE,
             Place::Linkerd => namespace == "linkerd",
         };
@@ -115,26 +123,55 @@ async fn is_granted(
 async fn what_the_program_calls_is_granted_and_nothing_else() {
     let (server, cluster) = with_linkerd().await;
     install(&cluster).await;
+    let resources = called().chain(NEVER.iter().copied()).collect();
+    grants_what_is_called(&as_the_program(&server).await, resources, &[], &[]).await;
+}
+
+#[tokio::test]
+async fn with_some_namespaces_to_watch_nothing_is_granted_in_others() {
+    let (server, cluster) = with_linkerd().await;
+    cluster.namespace("training").await;
+    install_narrow(&cluster).await;
     let client = as_the_program(&server).await;
-    let called = CALLS.iter().map(|calls| calls.resource);
-    let resources: BTreeSet<&str> = called.chain(NEVER.iter().copied()).collect();
-    let mut wrong = Vec::new();
+    grants_what_is_called(
+        &client,
+        called().collect(),
+        &["training", "another"],
+        &WATCHED,
+    )
+    .await;
+}
+
+fn called() -> impl Iterator<Item = &'static str> {
+    CALLS.iter().map(|calls| calls.resource)
+}
+
+/// Asks about `resources`, in these namespaces and of these names too.
+async fn grants_what_is_called(
+    client: &Client,
+    resources: BTreeSet<&str>,
+    namespaces: &[&'static str],
+    watched: &[&str],
+) {
+    let mut questions = Vec::new();
     for resource in resources {
-        for namespace in NAMESPACES {
-            for name in NAMES {
-                for verb in VERBS {
-                    let wanted = is_called(resource, namespace, name, verb);
-                    let granted = is_granted(&client, resource, namespace, name, verb).await;
-                    if wanted != granted {
-                        let what = if granted { "is granted" } else { "is missing" };
-                        wrong.push(format!(
-                            "{verb} {resource} {name:?} in {namespace:?} {what}"
-                        ));
-                    }
-                }
+        for namespace in NAMESPACES.iter().chain(namespaces) {
+            for name in NAMES.iter().chain(namespaces) {
+                questions.extend(VERBS.map(|verb| (resource, *namespace, *name, verb)));
             }
         }
     }
+    let asked = questions
+        .into_iter()
+        .map(|(resource, namespace, name, verb)| async move {
+            let wanted = is_called(watched, resource, namespace, name, verb);
+            let granted = is_granted(client, resource, namespace, name, verb).await;
+            let what = if granted { "is granted" } else { "is missing" };
+            (wanted != granted)
+                .then(|| format!("{verb} {resource} {name:?} in {namespace:?} {what}"))
+        });
+    let answers = stream::iter(asked).buffer_unordered(AT_ONCE);
+    let wrong: Vec<String> = answers.filter_map(|wrong| async { wrong }).collect().await;
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 

@@ -145,6 +145,11 @@ impl Mesh {
 
     /// Makes the group; what is in `edit` is in place of what it has else.
     pub(super) async fn group(&self, edit: Value) {
+        self.group_in(NAMESPACE, edit).await;
+    }
+
+    /// The same in another namespace.
+    pub(super) async fn group_in(&self, namespace: &str, edit: Value) {
         let mut template = json!({
             "metadata": { "labels": { "app": "training" }, "annotations": { "config.linkerd.io/opaque-ports": "25" } },
             "ports": [{ "name": "http", "port": 80 }],
@@ -153,7 +158,7 @@ impl Mesh {
         merge(&mut template, &edit["template"]);
         merge(&mut probe, &edit["probe"]);
         let spec = json!({ "spec": { "probes": [probe], "template": template } });
-        self.put::<autoregistration::crd::ExternalGroup>(NAMESPACE, GROUP, spec)
+        self.put::<autoregistration::crd::ExternalGroup>(namespace, GROUP, spec)
             .await;
     }
 

@@ -80,6 +80,12 @@ impl Plan {
         self
     }
 
+    pub(super) fn watch(mut self, namespaces: &[&str]) -> Self {
+        let names = namespaces.iter().map(|name| name.parse().unwrap());
+        self.args.cluster.watch_namespaces = names.collect();
+        self
+    }
+
     pub(super) async fn start(self) -> Replica {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)

@@ -1,19 +1,22 @@
 //! The rights that the chart grants are enough for a replica.
 
+use autoregistration::crd::ExternalWorkload;
+use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::events::v1::Event;
-use kube::api::{Api, ListParams};
+use kube::api::{Api, ListParams, Patch, PatchParams};
 use kube::config::Kubeconfig;
+use linkerd_harness_api::v1::health_report::State;
+use linkerd_harness_api::v1::leave::Mode;
+use serde_json::json;
+use tempfile::TempDir;
 
 use super::mesh::{GROUP, NAMESPACE, OURS, until};
 use super::replica::{Plan, TTL};
 use super::{Mesh, Vm, registration};
 use crate::chart;
 
-#[tokio::test]
-async fn with_the_rights_of_the_chart_a_replica_does_all_that_it_has_to() {
-    let (server, cluster) = chart::with_linkerd().await;
-    chart::install(&cluster).await;
-    let mut mesh = Mesh::on(server, &cluster).await;
+/// Replicas have the rights of the chart's `ServiceAccount`, and no others, as long as the directory is there.
+fn as_the_program(mesh: &mut Mesh) -> TempDir {
     let account = "linkerd-autoregistration";
     let mut file = Kubeconfig::read_from(&mesh.kubeconfig).unwrap();
     let auth = file.auth_infos[0].auth_info.as_mut().unwrap();
@@ -27,7 +30,15 @@ async fn with_the_rights_of_the_chart_a_replica_does_all_that_it_has_to() {
     mesh.kubeconfig = directory.path().join("kubeconfig");
     let text = serde_norway::to_string(&file).unwrap();
     std::fs::write(&mesh.kubeconfig, text).unwrap();
+    directory
+}
 
+#[tokio::test]
+async fn with_the_rights_of_the_chart_a_replica_does_all_that_it_has_to() {
+    let (server, cluster) = chart::with_linkerd().await;
+    chart::install(&cluster).await;
+    let mut mesh = Mesh::on(server, &cluster).await;
+    let _directory = as_the_program(&mut mesh);
     let plan = Plan::new(&mesh, 1).ttl(TTL);
     let replica = plan.start().await;
     let addr = replica.registration();
@@ -52,6 +63,80 @@ async fn with_the_rights_of_the_chart_a_replica_does_all_that_it_has_to() {
         let there = of("ExternalGroup", GROUP, "Registered")
             && of("ExternalWorkload", &workload, "HarnessUnreachable");
         there.then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn with_rights_in_some_namespaces_a_replica_serves_these_and_says_so() {
+    let (server, cluster) = chart::with_linkerd().await;
+    // The chart's golden has rights in this one and in our own.
+    cluster.namespace(NAMESPACE).await;
+    cluster.namespace("another").await;
+    chart::install_narrow(&cluster).await;
+    let mut mesh = Mesh::on(server, &cluster).await;
+    for namespace in [OURS, "another"] {
+        mesh.group_in(namespace, json!({})).await;
+    }
+    let _directory = as_the_program(&mut mesh);
+
+    let replica = Plan::new(&mesh, 1).watch(&[NAMESPACE, OURS]).start().await;
+    let addr = replica.registration();
+    registration::walk(&mesh, addr).await;
+
+    let mut second = Vm::new(2);
+    second.of(OURS);
+    let (mut session, assignment) = second.join(addr).await;
+    session.reports(State::Healthy).await;
+    let workload = assignment.workload.unwrap();
+    assert_eq!(workload.namespace, OURS);
+    // The annotations of the namespace, which is read by its name.
+    let annotated = json!({ "metadata": { "annotations": { "config.linkerd.io/default-inbound-policy": "deny" } } });
+    let namespaces = Api::<Namespace>::all(mesh.client.clone());
+    let patch = Patch::Merge(&annotated);
+    namespaces
+        .patch(OURS, &PatchParams::default(), &patch)
+        .await
+        .unwrap();
+    let told = session.assignment().await;
+    assert_eq!(told.proxy.unwrap().default_inbound_policy, "deny");
+
+    let mut third = Vm::new(3);
+    third.of("another");
+    let mut waiting = third.open(addr).await.unwrap();
+    let (reason, message) = waiting.pending_words().await;
+    assert_eq!(reason, "GROUP_NOT_FOUND");
+    assert!(
+        message.contains("only at the namespaces `linkerd-expansion`, `training`"),
+        "{message}"
+    );
+    // The same address elsewhere is nobody's business here.
+    let others = Api::<ExternalWorkload>::namespaced(mesh.client.clone(), "another");
+    assert_eq!(
+        others
+            .list(&ListParams::default())
+            .await
+            .unwrap()
+            .items
+            .len(),
+        0
+    );
+    assert_eq!(
+        replica
+            .metric("autoregistration_watch_restarts_total{kind=\"ExternalGroup\"}")
+            .await,
+        0
+    );
+
+    session.leaves(Mode::Remove).await;
+    assert_eq!(session.end().await, None);
+    let ours = Api::<ExternalWorkload>::namespaced(mesh.client.clone(), OURS);
+    until("the workload of our own namespace is gone", || async {
+        ours.get_opt(&workload.name)
+            .await
+            .unwrap()
+            .is_none()
+            .then_some(())
     })
     .await;
 }

@@ -86,6 +86,12 @@ impl Vm {
         again
     }
 
+    /// It is of the group of that name in this namespace.
+    pub(super) fn of(&mut self, namespace: &str) {
+        let group = self.hello.group.as_mut().unwrap();
+        namespace.clone_into(&mut group.namespace);
+    }
+
     /// What it says in each `Hello` from now on.
     pub(super) fn is(&mut self, state: State) {
         self.hello.health = Some(report(1, state));
@@ -220,8 +226,13 @@ impl Session {
     }
 
     pub(super) async fn pending(&mut self) -> String {
+        self.pending_words().await.0
+    }
+
+    /// Reason and message of a word to wait.
+    pub(super) async fn pending_words(&mut self) -> (String, String) {
         self.hears("word to wait", |heard| match heard {
-            Ok(Kind::Pending(pending)) => Some(pending.reason),
+            Ok(Kind::Pending(pending)) => Some((pending.reason, pending.message)),
             _ => None,
         })
         .await
