@@ -42,10 +42,10 @@ use crate::process::{Error, Parts, bind, server};
 use crate::registration::{REQUEST_TIMEOUT, Registration};
 use crate::registry::task::{Command, Inputs, Link, Others, Task};
 use crate::registry::{Families, Reconnect, Rules};
+use crate::shutdown;
 use crate::sidecar::{self, PodIps};
 use crate::tls::acceptor::Acceptor;
 use crate::tls::files as tls;
-use crate::{registry, shutdown};
 
 /// Where the state is shown.
 const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 9990);
@@ -388,15 +388,4 @@ async fn serve(
         .serve_with_incoming_shutdown(acceptor.connections(), stopped);
     parts.serve("registration", serving);
     Ok(())
-}
-
-// What replicas say to one another, in the registry's words.
-impl From<crate::peer::ClaimOutcome> for registry::Claimed {
-    fn from(outcome: crate::peer::ClaimOutcome) -> Self {
-        match outcome {
-            crate::peer::ClaimOutcome::Free => Self::Free,
-            crate::peer::ClaimOutcome::Superseded => Self::Superseded,
-            crate::peer::ClaimOutcome::Held => Self::Held,
-        }
-    }
 }

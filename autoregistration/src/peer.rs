@@ -18,28 +18,6 @@ pub const MOST_SESSIONS: usize = 100_000;
 /// Room for what else is in a message.
 const ENVELOPE: usize = 4096;
 
-/// "A VM with this identity is here on my stream: give it up."
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Claim {
-    /// What the VM is recognised by.
-    pub fingerprint: [u8; 32],
-    /// Of its harness process.
-    pub session_id: Vec<u8>,
-    /// Of that process's stream.
-    pub stream_seq: u64,
-}
-
-/// What becomes of a claim.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClaimOutcome {
-    /// No other replica has it, or not any more.
-    Free,
-    /// The same process has a newer stream on another replica.
-    Superseded,
-    /// Another process is on another replica, and lives.
-    Held,
-}
-
 /// What a replica is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {

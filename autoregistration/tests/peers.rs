@@ -15,9 +15,9 @@ use autoregistration::kubernetes::peers::Roster;
 use autoregistration::metrics::Metrics;
 use autoregistration::peer::census::{self, Answer};
 use autoregistration::peer::server::Meshed;
-use autoregistration::peer::{
-    Claim, ClaimOutcome, MOST_SESSIONS, Peers, Phase, Server, Sessions, client,
-};
+use autoregistration::peer::{MOST_SESSIONS, Peers, Phase, Server, Sessions, client};
+use autoregistration::registry::name::Fingerprint;
+use autoregistration::registry::{Claim, Claimed};
 use linkerd_harness_api::peer::peers_client::PeersClient;
 use linkerd_harness_api::peer::{ClaimRequest, SessionsRequest};
 use tokio::net::TcpListener;
@@ -31,7 +31,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug)]
 struct Said {
     digest: Option<Vec<[u8; 16]>>,
-    outcome: ClaimOutcome,
+    outcome: Claimed,
     claims: Arc<Mutex<Vec<Claim>>>,
 }
 
@@ -40,7 +40,7 @@ impl Sessions for Said {
         self.digest.clone()
     }
 
-    async fn claim(&self, claim: Claim) -> ClaimOutcome {
+    async fn claim(&self, claim: Claim) -> Claimed {
         self.claims.lock().unwrap().push(claim);
         self.outcome
     }
@@ -54,7 +54,7 @@ struct Replica {
 }
 
 impl Replica {
-    async fn start(name: &str, digest: Option<Vec<[u8; 16]>>, outcome: ClaimOutcome) -> Self {
+    async fn start(name: &str, digest: Option<Vec<[u8; 16]>>, outcome: Claimed) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         Self::start_on(listener, name, digest, outcome)
     }
@@ -63,7 +63,7 @@ impl Replica {
         listener: TcpListener,
         name: &str,
         digest: Option<Vec<[u8; 16]>>,
-        outcome: ClaimOutcome,
+        outcome: Claimed,
     ) -> Self {
         let addr = listener.local_addr().unwrap();
         let said = Said {
@@ -119,13 +119,13 @@ fn vm(number: u8) -> [u8; 16] {
 
 fn claim() -> Claim {
     Claim {
-        fingerprint: [7; 32],
+        fingerprint: Fingerprint::from_bytes([7; 32]),
         session_id: vec![1; 16],
         stream_seq: 3,
     }
 }
 
-use ClaimOutcome::{Free, Held, Superseded};
+use Claimed::{Free, Held, Superseded};
 
 #[tokio::test]
 async fn a_census_is_all_that_the_others_have() {

@@ -4,8 +4,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
 
-use crate::peer::{self, ClaimOutcome, Peers, Sessions};
-use crate::registry::name::Fingerprint;
+use crate::peer::{Peers, Sessions};
 use crate::registry::task::{Command, ask};
 use crate::registry::{Claim, Claimed};
 
@@ -28,19 +27,10 @@ impl Sessions for Replica {
         ask(&self.commands, |reply| Command::Digest { reply }).await
     }
 
-    async fn claim(&self, claim: peer::Claim) -> ClaimOutcome {
-        let claim = Claim {
-            fingerprint: Fingerprint::from_bytes(claim.fingerprint),
-            session_id: claim.session_id,
-            stream_seq: claim.stream_seq,
-        };
+    async fn claim(&self, claim: Claim) -> Claimed {
         let answer = ask(&self.commands, |reply| Command::Claim { claim, reply }).await;
-        match answer {
-            Some(Claimed::Held) => ClaimOutcome::Held,
-            Some(Claimed::Superseded) => ClaimOutcome::Superseded,
-            // A registry that has ended has no sessions.
-            Some(Claimed::Free) | None => ClaimOutcome::Free,
-        }
+        // A registry that has ended has no sessions.
+        answer.unwrap_or(Claimed::Free)
     }
 }
 
@@ -50,15 +40,7 @@ pub(super) fn claims(
 ) -> Box<dyn Fn(Claim) -> BoxFuture<'static, Claimed> + Send + Sync> {
     Box::new(move |claim| {
         let peers = peers.clone();
-        async move {
-            let claim = peer::Claim {
-                fingerprint: claim.fingerprint.to_bytes(),
-                session_id: claim.session_id,
-                stream_seq: claim.stream_seq,
-            };
-            peers.claim(&claim).await.into()
-        }
-        .boxed()
+        async move { peers.claim(&claim).await }.boxed()
     })
 }
 

@@ -18,9 +18,10 @@ use tonic::transport::{Channel, Endpoint};
 use tracing::{debug, info, warn};
 
 use super::census::{Answer, Census, Load};
-use super::{Claim, ClaimOutcome, ENVELOPE, MOST_SESSIONS, PREFIX, Phase};
+use super::{ENVELOPE, MOST_SESSIONS, PREFIX, Phase};
 use crate::kubernetes::peers::Roster;
 use crate::metrics::Metrics;
+use crate::registry::{Claim, Claimed};
 use crate::report;
 
 /// For an answer about sessions.
@@ -107,18 +108,18 @@ impl Peers {
 
     /// Asks all others to give a VM up that is here. One that cannot be reached does not keep a VM from returning.
     /// Takes 7 s at most.
-    pub async fn claim(&self, claim: &Claim) -> ClaimOutcome {
+    pub async fn claim(&self, claim: &Claim) -> Claimed {
         let roster = self.roster();
         let mut answers = roster
             .keys()
             .map(|peer| self.claim_from(*peer, claim))
             .collect::<FuturesUnordered<_>>();
         while let Some(outcome) = answers.next().await {
-            if outcome != ClaimOutcome::Free {
+            if outcome != Claimed::Free {
                 return outcome;
             }
         }
-        ClaimOutcome::Free
+        Claimed::Free
     }
 
     /// Those who are there now. Forgets what is known of others.
@@ -159,9 +160,9 @@ impl Peers {
         self.heard(peer, answer)
     }
 
-    async fn claim_from(&self, peer: SocketAddr, claim: &Claim) -> ClaimOutcome {
+    async fn claim_from(&self, peer: SocketAddr, claim: &Claim) -> Claimed {
         let request = ClaimRequest {
-            fingerprint: claim.fingerprint.to_vec(),
+            fingerprint: claim.fingerprint.to_bytes().into(),
             session_id: claim.session_id.clone(),
             stream_seq: claim.stream_seq,
             asker: self.0.replica.clone(),
@@ -173,12 +174,12 @@ impl Peers {
         let answer = in_time(CLAIM, asking)
             .await
             .and_then(|reply| match reply.outcome() {
-                Outcome::Free => Ok(ClaimOutcome::Free),
-                Outcome::Superseded => Ok(ClaimOutcome::Superseded),
-                Outcome::Held => Ok(ClaimOutcome::Held),
+                Outcome::Free => Ok(Claimed::Free),
+                Outcome::Superseded => Ok(Claimed::Superseded),
+                Outcome::Held => Ok(Claimed::Held),
                 Outcome::Unspecified => Err(Silence::Nonsense("an outcome that is not known")),
             });
-        self.heard(peer, answer).unwrap_or(ClaimOutcome::Free)
+        self.heard(peer, answer).unwrap_or(Claimed::Free)
     }
 
     /// Connects when it is first used, and again when it is lost.

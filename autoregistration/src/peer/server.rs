@@ -13,8 +13,10 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
 use tracing::{info, warn};
 
-use super::{Claim, ClaimOutcome, ENVELOPE, Phase};
+use super::{ENVELOPE, Phase};
 use crate::process;
+use crate::registry::name::Fingerprint;
+use crate::registry::{Claim, Claimed};
 
 /// Claims of one peer at a time, each of 5 s at most. One too many would wait without a word.
 const STREAMS: u32 = 1 << 16;
@@ -30,7 +32,7 @@ pub trait Sessions: Send + Sync + 'static {
     ///
     /// When two replicas claim the same VM at the same time, both are answered here before one of them has it. An
     /// implementation must count a session that waits for its own claim as a session, or both would be free.
-    fn claim(&self, claim: Claim) -> impl Future<Output = ClaimOutcome> + Send;
+    fn claim(&self, claim: Claim) -> impl Future<Output = Claimed> + Send;
 }
 
 /// Who keeps strangers from the port.
@@ -122,19 +124,19 @@ impl<S: Sessions> Api for Server<S> {
         }
         let outcome = if *request.asker == *self.replica {
             // We have reached ourselves at an address that we do not know to be ours.
-            ClaimOutcome::Free
+            Claimed::Free
         } else {
             let claim = Claim {
-                fingerprint,
+                fingerprint: Fingerprint::from_bytes(fingerprint),
                 session_id: request.session_id,
                 stream_seq: request.stream_seq,
             };
             self.sessions.claim(claim).await
         };
         let outcome = match outcome {
-            ClaimOutcome::Free => Outcome::Free,
-            ClaimOutcome::Superseded => Outcome::Superseded,
-            ClaimOutcome::Held => Outcome::Held,
+            Claimed::Free => Outcome::Free,
+            Claimed::Superseded => Outcome::Superseded,
+            Claimed::Held => Outcome::Held,
         };
         Ok(Response::new(ClaimReply {
             outcome: outcome.into(),
