@@ -1,13 +1,15 @@
 //! The session with autoregistration: who we are, in which group, how healthy; and what it assigns to us.
 //!
 //! [`supervise`] owns the state and the assignment. One stream at a time lasts as long as the membership; when it ends,
-//! another is opened after a jittered wait. The last assignment is kept on disk, so that a VM boots while the controller
-//! is away. Protocol: `api/proto/registration.proto`.
+//! another is opened after a jittered wait. One that is only to be renewed goes on until the VM is a member on the next.
+//! The last assignment is kept on disk, so that a VM boots while the controller is away. Protocol:
+//! `api/proto/registration.proto`.
 
 pub mod address;
 pub mod assignment;
 mod connect;
 pub mod instance;
+mod opening;
 mod refusal;
 mod session;
 pub mod store;
@@ -29,6 +31,7 @@ use tracing::{info, warn};
 use crate::backoff::Backoff;
 use crate::identity;
 use crate::report::Report;
+use opening::Opened;
 pub use refusal::{Reason, Refusal};
 
 /// Waits between attempts. The longest is a multiple of the window that the controller names, since a controller that was
@@ -99,9 +102,19 @@ pub enum Phase {
 /// How a session ended.
 enum End {
     Left,
-    /// Open another at once or within this time; nothing is wrong.
-    Renew(Duration),
+    /// Another one is to be opened at once; nothing is wrong.
+    Renew,
+    /// We are a member on another stream now.
+    Moved(Box<Opened>),
     Lost(Refusal),
+}
+
+/// What a session begins with.
+enum Begin {
+    /// An identity, to open a stream with.
+    As(Arc<identity::Certified>),
+    /// A stream on which we are a member already.
+    On(Box<Opened>),
 }
 
 /// Keeps a session for as long as somebody watches, or until told to leave.
@@ -116,19 +129,26 @@ pub async fn supervise(
     }
     let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX, 100);
     let mut said: Option<Refusal> = None;
-    for stream_seq in 1_u64.. {
-        if inputs.leave.borrow().is_some() {
+    let mut streams = 0;
+    let mut moved = None;
+    loop {
+        // A member says goodbye first.
+        if moved.is_none() && inputs.leave.borrow().is_some() {
             break;
         }
-        let Some(certified) = certified(&mut inputs, &states).await else {
-            break;
+        let begin = match moved.take() {
+            Some(opened) => Begin::On(opened),
+            None => match certified(&mut inputs, &states).await {
+                Some(certified) => Begin::As(certified),
+                None => break,
+            },
         };
         // A session that is renewed stays registered meanwhile, and a failure stays on the page until it is over.
         let first = matches!(states.borrow().phase, Phase::WaitingForIdentity);
         if first {
             publish(&states, Phase::Connecting);
         }
-        let attempt = session::run(&mut inputs, &certified, stream_seq, &states, &assignments);
+        let attempt = session::run(&mut inputs, begin, &mut streams, &states, &assignments);
         let (registered, end) = attempt.await;
         if registered {
             backoff.reset();
@@ -136,7 +156,11 @@ pub async fn supervise(
         }
         let wait = match end {
             End::Left => break,
-            End::Renew(within) => within.mul_f64(rand::rng().random()),
+            End::Renew => continue,
+            End::Moved(opened) => {
+                moved = Some(opened);
+                continue;
+            }
             End::Lost(refusal) => {
                 if said
                     .as_ref()

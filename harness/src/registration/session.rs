@@ -1,29 +1,29 @@
 //! One stream to the controller, from `Hello` to its end.
+//!
+//! When it is to be renewed, it goes on until the VM is a member on another one, over a connection of its own: perhaps the
+//! replica at its end is going down, and perhaps no other one takes us yet.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use linkerd_harness_api::v1::{
     self, HarnessMessage, controller_message::Kind as Heard, harness_message::Kind as Said,
-    registration_client::RegistrationClient,
 };
 use linkerd_harness_core::assignment::Assignment;
 use linkerd_harness_core::health::{self, Health};
 use rand::Rng;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
 use tracing::{info, warn};
 
+use super::opening::{ANSWER_TIMEOUT, Opened, Opening};
 use super::{
-    End, Inputs, LeaveMode, Phase, Reason, Refusal, State, assignment, connect, refusal, store,
+    Begin, End, Inputs, LeaveMode, Phase, RETRY_MAX, RETRY_MIN, Reason, Refusal, State, assignment,
+    store,
 };
+use crate::backoff::Backoff;
 use crate::identity::Certified;
-
-/// For the response headers of the stream, and for a message to go out.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// For the controller to take our goodbye.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -39,7 +39,9 @@ struct Session<'a> {
     inputs: &'a mut Inputs,
     states: &'a watch::Sender<State>,
     assignments: &'a watch::Sender<Option<Arc<Assignment>>>,
-    outgoing: mpsc::Sender<HarnessMessage>,
+    opened: Opened,
+    /// Streams so far, this one included.
+    streams: &'a mut u64,
     /// Health reports that were sent and not confirmed, oldest first.
     unconfirmed: Vec<(u64, Health)>,
     seq: u64,
@@ -53,39 +55,31 @@ struct Session<'a> {
 /// Runs one session; tells whether it got as far as an assignment, and how it ended.
 pub(super) async fn run(
     inputs: &mut Inputs,
-    certified: &Certified,
-    stream_seq: u64,
+    begin: Begin,
+    streams: &mut u64,
     states: &watch::Sender<State>,
     assignments: &watch::Sender<Option<Arc<Assignment>>>,
 ) -> (bool, End) {
-    let control = inputs.config.control.clone();
-    let connection = match connect::dial(
-        &control.address,
-        &control.server_id,
-        &certified.tls,
-        inputs.config.redirect.ipv6,
-    )
-    .await
-    {
-        Ok(connection) => connection,
-        Err(refusal) => return (false, End::Lost(refusal)),
+    let opened = match begin {
+        Begin::On(opened) => *opened,
+        Begin::As(certified) => {
+            let opening = opening(inputs, certified, streams, assignments);
+            match opening.open().await {
+                Ok(opened) => opened,
+                Err(refusal) => return (false, End::Lost(refusal)),
+            }
+        }
     };
-    states.send_modify(|state| state.peer = Some(connection.peer));
-    info!(endpoint = %control.address, address = %connection.peer, "identity used for control: {}", certified.spiffe_id);
-    let (outgoing, queue) = mpsc::channel(8);
-    let health = inputs.health.borrow_and_update().clone();
-    let hello = hello(
-        inputs,
-        &connection,
-        stream_seq,
-        &health,
-        assignments.borrow().as_deref(),
-    );
+    states.send_modify(|state| state.peer = Some(opened.peer));
+    // What has changed since its `Hello` may have been told on an older stream only.
+    inputs.health.mark_changed();
+    let health = opened.health.clone();
     let mut session = Session {
         inputs,
         states,
         assignments,
-        outgoing,
+        opened,
+        streams,
         reported: (health.state, health.reason),
         unconfirmed: vec![(1, health)],
         seq: 1,
@@ -93,73 +87,69 @@ pub(super) async fn run(
         last_heard: Instant::now(),
         registered: false,
     };
-    let lost = |status: &tonic::Status| {
-        End::Lost(Refusal::from_status(
-            status,
-            &control.address.to_string(),
-            control.server_id.as_str(),
-        ))
-    };
-    session.say(Said::Hello(hello)).await;
-    let mut client = RegistrationClient::new(connection.channel);
-    let end = match timeout(ANSWER_TIMEOUT, client.session(ReceiverStream::new(queue))).await {
-        Ok(Ok(response)) => {
-            // A refusal of a proxy that is no gRPC has it beside the answer, and nothing of use in it.
-            let proxy = refusal::proxy_error(response.metadata());
-            match (
-                session.converse(response.into_inner(), certified).await,
-                proxy,
-            ) {
-                (Ok(end), _) => end,
-                (Err(status), Some(error)) => {
-                    let control = control.address.to_string();
-                    End::Lost(Refusal::from_proxy(&error, status.code(), &control))
-                }
-                (Err(status), None) => lost(&status),
-            }
-        }
-        Ok(Err(status)) => lost(&status),
-        Err(_) => lost(&tonic::Status::unavailable("no answer in 10 s")),
-    };
+    let end = session.converse().await;
     (session.registered, end)
 }
 
+/// What the next stream is opened with.
+fn opening(
+    inputs: &Inputs,
+    certified: Arc<Certified>,
+    streams: &mut u64,
+    assignments: &watch::Sender<Option<Arc<Assignment>>>,
+) -> Opening {
+    *streams += 1;
+    let health = inputs.health.borrow().clone();
+    Opening {
+        config: Arc::clone(&inputs.config),
+        certified,
+        hello: hello(inputs, *streams, &health, assignments.borrow().as_deref()),
+        health,
+    }
+}
+
 impl Session<'_> {
-    async fn converse(
-        &mut self,
-        mut heard: Streaming<v1::ControllerMessage>,
-        certified: &Certified,
-    ) -> Result<End, tonic::Status> {
-        let mut renewal = pin!(sleep_until(Instant::now() + renewal_after(certified)));
+    async fn converse(&mut self) -> End {
+        let mut renewal = pin!(sleep_until(
+            Instant::now() + renewal_after(&self.opened.certified)
+        ));
+        let mut next: Option<Joining> = None;
+        let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX, 100);
         let mut next_beat = Instant::now() + self.heartbeat;
         loop {
             tokio::select! {
                 biased;
                 _ = self.inputs.leave.changed() => {
-                    self.goodbye(&mut heard).await;
-                    return Ok(End::Left);
+                    self.goodbye().await;
+                    return End::Left;
                 }
-                message = heard.message() => {
+                message = self.opened.hear() => {
                     self.last_heard = Instant::now();
-                    let Some(message) = message? else {
-                        return Err(tonic::Status::unavailable("the controller ended the stream"));
+                    let message = match (message, next.take()) {
+                        (Ok(message), joining) => {
+                            next = joining;
+                            message
+                        }
+                        (Err(status), None) => return End::Lost(self.opened.refusal(&status)),
+                        // Most likely because the other one has taken its place.
+                        (Err(_), Some(joining)) => return self.only(joining).await,
                     };
-                    match self.hear(message.kind) {
-                        // The session goes on until then, so that no change of health is missed.
-                        Some(End::Renew(within)) => {
-                            let at = Instant::now() + within.mul_f64(rand::rng().random());
+                    match message.kind {
+                        Some(Heard::GoAway(go_away)) => {
+                            let at = Instant::now() + moment_of(&go_away);
                             if at < renewal.deadline() {
                                 renewal.as_mut().reset(at);
                             }
                         }
-                        Some(end) => return Ok(end),
-                        None => {}
+                        kind => if let Some(end) = self.hear(kind) {
+                            return end;
+                        }
                     }
                     next_beat = next_beat.min(Instant::now() + self.heartbeat);
                 }
                 changed = self.inputs.health.changed() => {
                     if changed.is_err() {
-                        return Ok(End::Left);
+                        return End::Left;
                     }
                     let health = self.inputs.health.borrow_and_update().clone();
                     // Only transitions travel; other words for the same are for this host.
@@ -174,21 +164,53 @@ impl Session<'_> {
                 }
                 changed = self.inputs.identity.changed() => {
                     let next = self.inputs.identity.borrow_and_update().certified.clone();
-                    let other = next.is_some_and(|next| next.spiffe_id != certified.spiffe_id);
-                    if changed.is_err() || other {
-                        return Ok(End::Renew(Duration::ZERO));
+                    let ours = &self.opened.certified.spiffe_id;
+                    if changed.is_err() || next.is_some_and(|next| next.spiffe_id != *ours) {
+                        return End::Renew;
                     }
                 }
                 () = sleep_until(next_beat) => {
                     if self.last_heard.elapsed() > self.heartbeat * MISSED_HEARTBEATS {
-                        return Err(tonic::Status::unavailable("the controller is silent"));
+                        let silent = tonic::Status::unavailable("the controller is silent");
+                        return End::Lost(self.opened.refusal(&silent));
                     }
                     self.say(Said::Heartbeat(v1::Heartbeat { seq: self.seq })).await;
                     next_beat = Instant::now() + self.heartbeat;
                 }
+                joined = joined(&mut next) => match joined {
+                    Ok(opened) => return End::Moved(Box::new(opened)),
+                    Err(refusal) => {
+                        info!(reason = refusal.reason.as_str(), "no new session yet, this one goes on: {}", refusal.message);
+                        next = None;
+                        let wait = refusal.retry_after.unwrap_or_else(|| backoff.next_wait());
+                        renewal.as_mut().reset(Instant::now() + wait);
+                    }
+                },
                 // A connection outlives the SVID that it was opened with, so it is renewed in time.
-                () = &mut renewal => return Ok(End::Renew(Duration::ZERO)),
+                () = &mut renewal, if next.is_none() => {
+                    let newest = self.inputs.identity.borrow().certified.clone();
+                    let certified = newest.unwrap_or_else(|| Arc::clone(&self.opened.certified));
+                    let opening = opening(self.inputs, certified, self.streams, self.assignments);
+                    next = Some(Box::pin(opening.join()));
+                }
             }
+        }
+    }
+
+    /// Waits for the stream that is to take the place of this one, which is over.
+    async fn only(&mut self, mut joining: Joining) -> End {
+        let joined = tokio::select! {
+            joined = &mut joining => Some(joined),
+            _ = self.inputs.leave.changed() => {
+                // Goodbye is said on the other one.
+                self.inputs.leave.mark_changed();
+                timeout(GOODBYE_TIMEOUT, joining).await.ok()
+            }
+        };
+        match joined {
+            Some(Ok(opened)) => End::Moved(Box::new(opened)),
+            Some(Err(refusal)) => End::Lost(refusal),
+            None => End::Left,
         }
     }
 
@@ -213,21 +235,13 @@ impl Session<'_> {
                 }
                 None
             }
-            Some(Heard::GoAway(go_away)) => {
-                let within = go_away
-                    .within
-                    .and_then(|within| Duration::try_from(within).ok())
-                    .unwrap_or_default();
-                info!(reason = %go_away.reason, "the controller asks for a new session");
-                Some(End::Renew(within))
-            }
             // A question whether we are alive: is this machine's clone to be refused, or do we take over from the dead?
             Some(Heard::Heartbeat(question)) if question.seq >> 63 == 1 => {
                 self.try_say(Said::Heartbeat(question));
                 None
             }
             // Any other heartbeat only resets the clock; a kind that we do not know is of a newer protocol.
-            Some(Heard::Heartbeat(_)) | None => None,
+            Some(Heard::Heartbeat(_) | Heard::GoAway(_)) | None => None,
         }
     }
 
@@ -304,7 +318,7 @@ impl Session<'_> {
     }
 
     /// Tells the controller what becomes of the workload, and waits a moment for it to end the stream.
-    async fn goodbye(&mut self, heard: &mut Streaming<v1::ControllerMessage>) {
+    async fn goodbye(&mut self) {
         let mode = match *self.inputs.leave.borrow() {
             Some(LeaveMode::Remove) => v1::leave::Mode::Remove,
             Some(LeaveMode::Reboot) | None => v1::leave::Mode::Reboot,
@@ -315,7 +329,7 @@ impl Session<'_> {
             reason: "Stopped".to_owned(),
         }))
         .await;
-        let ended = async { while let Ok(Some(_)) = heard.message().await {} };
+        let ended = self.opened.ended();
         if timeout(GOODBYE_TIMEOUT, ended).await.is_err() {
             warn!(
                 "the controller did not take our goodbye; it will miss us and mark the workload itself"
@@ -327,6 +341,7 @@ impl Session<'_> {
     async fn say(&self, kind: Said) {
         let message = HarnessMessage { kind: Some(kind) };
         if self
+            .opened
             .outgoing
             .send_timeout(message, ANSWER_TIMEOUT)
             .await
@@ -338,6 +353,7 @@ impl Session<'_> {
 
     fn try_say(&self, kind: Said) {
         if self
+            .opened
             .outgoing
             .try_send(HarnessMessage { kind: Some(kind) })
             .is_err()
@@ -345,6 +361,24 @@ impl Session<'_> {
             tracing::debug!("message not sent: the stream is over or does not move");
         }
     }
+}
+
+/// A stream that is to take the place of this one.
+type Joining = Pin<Box<dyn Future<Output = Result<Opened, Refusal>> + Send>>;
+
+async fn joined(next: &mut Option<Joining>) -> Result<Opened, Refusal> {
+    match next {
+        Some(joining) => joining.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// When to open another session, within the time that the controller gives; until then this one goes on.
+fn moment_of(go_away: &v1::GoAway) -> Duration {
+    info!(reason = %go_away.reason, "the controller asks for a new session");
+    let within = go_away.within.map(Duration::try_from);
+    let within = within.and_then(Result::ok).unwrap_or_default();
+    within.mul_f64(rand::rng().random())
 }
 
 /// Somewhere in the second half of the SVID's life that is left; SPIRE rotates it at the half.
@@ -358,16 +392,12 @@ fn renewal_after(certified: &Certified) -> Duration {
 
 fn hello(
     inputs: &Inputs,
-    connection: &connect::Connection,
     stream_seq: u64,
     health: &Health,
     kept: Option<&Assignment>,
 ) -> v1::Hello {
     let config = &inputs.config;
-    let ips = match config.proxy.advertise.as_slice() {
-        [] => vec![connection.local.to_string()],
-        advertised => advertised.iter().map(ToString::to_string).collect(),
-    };
+    let ips = config.proxy.advertise.iter().map(ToString::to_string);
     v1::Hello {
         group: Some(v1::GroupRef {
             namespace: config.group.namespace.to_string(),
@@ -377,7 +407,7 @@ fn hello(
         boot_id: inputs.instance.boot.clone(),
         session_id: inputs.instance.session.clone(),
         stream_seq,
-        ips,
+        ips: ips.collect(),
         proxy_inbound_port: config.proxy.inbound_listen.port().into(),
         health: Some(report(1, health)),
         resume: kept.map(|kept| v1::Resume {

@@ -1,3 +1,6 @@
+#[path = "renewal.rs"]
+mod renewal;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -285,35 +288,6 @@ async fn a_lost_session_is_opened_again_with_what_was_assigned() {
         generation, 4,
         "an older assignment must not replace a newer one"
     );
-}
-
-#[tokio::test]
-async fn a_session_that_the_controller_renews_does_not_leave_the_mesh() {
-    let authority = mk_authority();
-    let (mut controller, mut vm, session) = mk_registered(&authority, 1).await;
-    let mut states = vm.states.clone();
-    let left = tokio::spawn(async move {
-        let left = states.wait_for(|state| !matches!(state.phase, Phase::Registered { .. }));
-        left.await.map(|state| state.phase.clone())
-    });
-    let go_away = v1::GoAway {
-        reason: "Rebalance".to_owned(),
-        reconnect: true,
-        within: None,
-    };
-    session.say(Says::GoAway(go_away)).await;
-    let again = controller.session().await;
-    again
-        .say(Says::Assignment(mk_assignment(&authority, ID, 2)))
-        .await;
-    let newer = |held: &Option<Arc<Assignment>>| {
-        held.as_ref().is_some_and(|held| held.group_generation == 2)
-    };
-    timeout(Duration::from_secs(20), vm.assignment.wait_for(newer))
-        .await
-        .unwrap()
-        .unwrap();
-    assert!(!left.is_finished(), "{:?}", left.await);
 }
 
 #[tokio::test]

@@ -103,6 +103,14 @@ impl Session {
             .expect("the message must come")
     }
 
+    /// Waits until the harness has ended the stream.
+    pub async fn ended(mut self) {
+        let ended = async { while self.hears.recv().await.is_some() {} };
+        timeout(Duration::from_secs(20), ended)
+            .await
+            .expect("the stream must end");
+    }
+
     pub async fn confirm(&self, seq: u64) {
         let outcome = v1::health_ack::Outcome::Persisted.into();
         self.say(Says::HealthAck(v1::HealthAck { seq, outcome }))
