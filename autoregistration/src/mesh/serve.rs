@@ -48,7 +48,8 @@ pub struct InboundServerPolicies {
 // === impl Destination ===
 
 impl Destination {
-    pub(super) fn new(views: Views, metrics: Metrics) -> Self {
+    /// Answers from `views`.
+    pub fn new(views: Views, metrics: Metrics) -> Self {
         Self { views, metrics }
     }
 }

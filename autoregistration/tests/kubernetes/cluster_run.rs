@@ -4,18 +4,23 @@
 //! proxy's, so the VMs of these tests need no certificates.
 
 mod away;
+mod controllers;
 mod edits;
 mod fleet;
 mod hands;
+mod linkerd;
 mod lost;
 mod mesh;
 mod registration;
 mod replica;
 mod restarts;
 mod rights;
+mod stream;
 mod takeover;
 mod vm;
 
+use controllers::Linkerd;
 use mesh::Mesh;
 use replica::Replica;
+use stream::Stream;
 use vm::{Session, Vm};

@@ -3,7 +3,7 @@
 //! Nothing else of a cluster is there: no controller collects what an owner leaves behind, and no pod ever runs.
 
 mod certificates;
-mod process;
+pub(crate) mod process;
 mod request;
 
 use std::fs;

@@ -7,6 +7,7 @@ pub mod capture;
 pub mod cgroup;
 pub mod cluster;
 pub mod control;
+pub mod controllers;
 pub mod demo;
 pub mod dns;
 pub mod docker;

@@ -46,6 +46,11 @@ impl<T: kube::Resource> Known<T> {
     }
 
     /// All of them, once they were listed.
+    /// The one by this (namespace, name).
+    pub(crate) fn get(&self, key: &(String, String)) -> Option<&T> {
+        self.objects.as_ref()?.get(key)
+    }
+
     pub(crate) fn all(&self) -> Option<impl Iterator<Item = &T>> {
         Some(self.objects.as_ref()?.values())
     }

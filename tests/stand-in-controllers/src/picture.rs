@@ -11,9 +11,9 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt as _;
 
 /// The port of a workload by this name is its proxy's.
-const PROXY_PORT: &str = "linkerd-proxy";
+pub(crate) const PROXY_PORT: &str = "linkerd-proxy";
 /// Its proxy's port when it names none.
-const PROXY_INBOUND_PORT: u16 = 4143;
+pub(crate) const PROXY_INBOUND_PORT: u16 = 4143;
 /// Linkerd's defaults.
 const CLUSTER_NETWORKS: [&str; 5] = [
     "10.0.0.0/8",
@@ -58,7 +58,6 @@ fn member(workload: &ExternalWorkload) -> Member {
         .map(|port| (name(port), port.port))
         .partition(|(name, _)| name == PROXY_PORT);
     let addresses = spec.workload_ips.iter().flatten();
-    let conditions = workload.status.iter().flat_map(|status| &status.conditions);
     let owner = match workload.owner_references() {
         [owner] => owner.name.clone(),
         _ => String::new(),
@@ -74,11 +73,14 @@ fn member(workload: &ExternalWorkload) -> Member {
         proxy_inbound_port: proxy.first().map_or(PROXY_INBOUND_PORT, |(_, port)| *port),
         identity: spec.mesh_tls.identity.clone(),
         server_name: spec.mesh_tls.server_name.clone(),
-        // `Unknown`, or no condition at all, is not ready.
-        ready: conditions
-            .into_iter()
-            .any(|it| it.type_ == "Ready" && it.status == "True"),
+        ready: is_ready(workload),
     }
+}
+
+/// `Unknown`, or no condition at all, is not ready.
+pub(crate) fn is_ready(workload: &ExternalWorkload) -> bool {
+    let mut conditions = workload.status.iter().flat_map(|status| &status.conditions);
+    conditions.any(|it| it.type_ == "Ready" && it.status == "True")
 }
 
 fn service(object: &v1::Service) -> Service {

@@ -29,7 +29,7 @@ pub(super) const GROUP: &str = "training-vm";
 /// Of all replicas in any test.
 const NUMBERS: [u8; 6] = [1, 2, 3, 11, 12, 13];
 const LEASE: &str = "linkerd-autoregistration";
-const LINKERD: &str = "linkerd";
+pub(super) const LINKERD: &str = "linkerd";
 const DEFINITION: &str = include_str!("../externalworkloads.yaml");
 const VALUES: &str =
     "clusterDomain: cluster.local\nclusterNetworks: 10.0.0.0/8\nproxy: { logLevel: info }\n";
@@ -115,7 +115,7 @@ impl Mesh {
     }
 
     /// Makes an object say this.
-    async fn put<K>(&self, namespace: &str, name: &str, mut says: Value)
+    pub(super) async fn put<K>(&self, namespace: &str, name: &str, mut says: Value)
     where
         K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>
             + Clone

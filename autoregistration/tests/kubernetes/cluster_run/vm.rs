@@ -186,6 +186,16 @@ impl Session {
         assert_eq!(self.acknowledged(seq).await, Outcome::Persisted);
     }
 
+    /// Says that it has another address.
+    pub(super) async fn moves_to(&mut self, ip: &str) {
+        self.seq += 1;
+        let change = v1::AddressChange {
+            seq: self.seq,
+            ips: vec![ip.to_owned()],
+        };
+        self.say(harness_message::Kind::Addresses(change)).await;
+    }
+
     pub(super) async fn leaves(&self, mode: Mode) {
         let leave = v1::Leave {
             mode: mode.into(),

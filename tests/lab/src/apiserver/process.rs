@@ -13,7 +13,7 @@ use crate::exec;
 
 /// A running program.
 #[derive(Debug)]
-pub(super) struct Process {
+pub(crate) struct Process {
     child: Mutex<Child>,
     log: PathBuf,
     /// Dropped, it lets the thread go that the kernel takes for the program's parent.
@@ -24,7 +24,7 @@ pub(super) struct Process {
 
 impl Process {
     /// Starts `command` in `dir`. The kernel kills it when we are killed.
-    pub(super) fn start(command: &Command, dir: &Path, log: &str) -> Result<Self> {
+    pub(crate) fn start(command: &Command, dir: &Path, log: &str) -> Result<Self> {
         let log = dir.join(log);
         let output = File::create(&log).with_context(|| format!("make `{}`", log.display()))?;
         let mut bound = Command::new("setpriv");
@@ -56,19 +56,24 @@ impl Process {
         })
     }
 
-    pub(super) fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
         !matches!(child.try_wait(), Ok(None))
     }
 
+    /// All that it has said.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
     /// The end of its log.
-    pub(super) fn last_words(&self) -> String {
-        let log = fs::read_to_string(&self.log).unwrap_or_default();
+    pub(crate) fn last_words(&self) -> String {
+        let log = self.log();
         let lines = log.lines().collect::<Vec<_>>();
         exec::indented(&lines[lines.len().saturating_sub(30)..].join("\n"))
     }
 
-    pub(super) fn kill(&self) {
+    pub(crate) fn kill(&self) {
         let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
         // Both fail only when it has ended.
         let _ended = child.kill();
