@@ -20,6 +20,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use linkerd_harness_api::v1;
+use linkerd_harness_core::labels::KeyPattern;
 
 use crate::view::ServicePort;
 pub use access::{Access, IdentityPattern};
@@ -64,6 +65,8 @@ pub struct Group {
     pub probes: Vec<v1::Probe>,
     /// Who may join; `None` when the group does not say.
     pub access: Option<Access>,
+    /// Labels that a VM may set for itself.
+    pub allowed_labels: Vec<KeyPattern>,
 }
 
 /// A `Service`.

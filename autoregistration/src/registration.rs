@@ -186,6 +186,7 @@ impl Api for Registration {
                     identity,
                     workload_name: String::new(),
                     problems: vec![refusal.to_string()],
+                    warnings: Vec::new(),
                 }));
             }
         };
@@ -200,16 +201,19 @@ impl Api for Registration {
                 "the controller is going down",
             ))
         })?;
-        let problems = verdict.problems.join("; ");
         // A problem begins with its reason.
-        let reason = problems.split(':').next().unwrap_or_default();
+        let first = verdict.problems.first().map_or("", String::as_str);
+        let reason = first.split(':').next().unwrap_or_default();
+        let detail = [verdict.problems.join("; "), verdict.warnings.join("; ")];
+        let detail = detail.into_iter().filter(|text| !text.is_empty());
         let checked = Decision::about_hello(&caller, &hello, Outcome::Check);
-        audit::decision(&checked.because(reason, &problems));
+        audit::decision(&checked.because(reason, &detail.collect::<Vec<_>>().join("; ")));
         Ok(Response::new(CheckResult {
             ok: verdict.problems.is_empty(),
             identity,
             workload_name: verdict.workload_name,
             problems: verdict.problems,
+            warnings: verdict.warnings,
         }))
     }
 }

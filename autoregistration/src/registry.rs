@@ -19,6 +19,7 @@ mod assignment;
 mod census;
 mod claims;
 mod groups;
+mod labels;
 mod news;
 mod notices;
 mod obstacles;

@@ -39,7 +39,7 @@ pub struct Spec {
     pub fingerprint: String,
     /// Name of the machine, may be empty.
     pub hostname: String,
-    /// Labels of the group's template, and the zone. Ours are not among them.
+    /// Labels of the group's template, those that its VM may set, and the zone. Ours are not among them.
     pub labels: BTreeMap<String, String>,
     /// Annotations that Linkerd's controllers or people read. Ours are not among them.
     pub annotations: BTreeMap<String, String>,

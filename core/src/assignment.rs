@@ -28,6 +28,9 @@ pub struct Assignment {
     pub timing: Timing,
     /// Which controller answered, for people.
     pub controller: String,
+    /// What this VM has asked for and does not get, for people.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// Name and address of the VM in the mesh.

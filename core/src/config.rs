@@ -2,6 +2,7 @@
 //!
 //! A [`Config`] cannot be wrong: it is made by parsing, which reports every problem at once.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -37,6 +38,8 @@ pub const PATH: &str = "/var/lib/linkerd/linkerd-proxy-harness.cfg";
 pub struct Config {
     /// `WorkloadGroup.Namespace`, `WorkloadGroup.Name`: the `ExternalGroup` that this VM joins. Required.
     pub group: GroupRef,
+    /// `Workload.Labels`: what this VM says of itself beside its group's labels. None.
+    pub labels: BTreeMap<String, String>,
     /// `Control.*`: autoregistration. Required.
     pub control: Control,
     /// `Identity.*`: SPIRE.

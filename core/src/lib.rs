@@ -6,6 +6,7 @@ pub mod assignment;
 pub mod config;
 pub mod health;
 pub mod host;
+pub mod labels;
 pub mod names;
 pub mod probe;
 pub mod proxy_env;

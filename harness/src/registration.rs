@@ -94,6 +94,8 @@ pub enum Phase {
         workload: String,
         /// Which controller answered.
         controller: String,
+        /// What this VM has asked for and does not get.
+        warnings: Vec<String>,
     },
     /// Said goodbye.
     Left,
@@ -256,11 +258,15 @@ impl State {
             Phase::Registered {
                 workload,
                 controller,
-            } => Report::new(
-                status::State::Ok,
-                "Registered",
-                format!("as {workload} with {controller} at {control}"),
-            ),
+                warnings,
+            } => {
+                let mut message = format!("as {workload} with {controller} at {control}");
+                for warning in warnings {
+                    message.push_str("; warning: ");
+                    message.push_str(warning);
+                }
+                Report::new(status::State::Ok, "Registered", message)
+            }
             Phase::Left => Report::new(
                 status::State::Waiting,
                 "Left",

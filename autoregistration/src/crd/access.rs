@@ -18,7 +18,8 @@ pub struct Access {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::networks")]
     pub networks: Option<Vec<String>>,
-    /// Keys of labels that a VM may set for itself; none when it is left out.
+    /// Keys of labels that a VM may set for itself, exact, or all with a prefix, as `example.com/*`; none when it is left
+    /// out. Those of kubernetes.io, k8s.io, linkerd.io and meshexpansion.io are nobody's to allow. The template wins.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::label_keys")]
     pub allowed_labels: Vec<String>,

@@ -5,3 +5,5 @@
 pub const PROBES: &str = "meshexpansion.io/probes";
 /// `spec.access`: YAML or JSON.
 pub const ACCESS: &str = "meshexpansion.io/access";
+/// `spec.access.allowedLabels`: keys, separated by commas.
+pub const ALLOWED_LABELS: &str = "meshexpansion.io/access-allowed-labels";

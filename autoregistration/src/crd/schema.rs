@@ -121,6 +121,8 @@ pub(super) fn port_or_name(_: &mut SchemaGenerator) -> Schema {
 
 const LABEL_KEY: &str = "^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?([A-Za-z0-9][-A-Za-z0-9_.]{0,61})?[A-Za-z0-9]$";
 
+const LABEL_PREFIX: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/[*]$";
+
 pub(super) fn labels(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object",
@@ -185,11 +187,20 @@ pub(super) fn networks(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// Keys, or `prefix/*`. Whoever decides who may join must not hand out what Kubernetes, Linkerd and we go by.
 pub(super) fn label_keys(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "array",
         "maxItems": limits::LABELS,
         "x-kubernetes-list-type": "set",
-        "items": { "type": "string", "maxLength": 317, "pattern": LABEL_KEY },
+        "items": {
+            "type": "string",
+            "maxLength": 317,
+            "pattern": format!("{LABEL_KEY}|{LABEL_PREFIX}"),
+            "x-kubernetes-validations": [rule(
+                "!self.matches('^([^/]*[.])?(kubernetes[.]io|k8s[.]io|linkerd[.]io|meshexpansion[.]io)/')",
+                "labels of kubernetes.io, k8s.io, linkerd.io and meshexpansion.io are reserved",
+            )],
+        },
     })
 }

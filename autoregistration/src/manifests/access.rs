@@ -2,8 +2,8 @@
 //! group is not taken.
 
 use ipnet::IpNet;
+use linkerd_harness_core::labels::KeyPattern;
 
-use super::labels;
 use super::node::Node;
 use crate::crd::{annotations, limits};
 use crate::identity::SpiffeId;
@@ -17,8 +17,6 @@ pub struct Access {
     pub identities: Option<Vec<IdentityPattern>>,
     /// Networks, in one of which each of its addresses must be.
     pub networks: Option<Vec<IpNet>>,
-    /// Keys of labels that a VM may set for itself.
-    pub allowed_labels: Vec<String>,
     /// How many workloads there may be at the same time.
     pub max_workloads: Option<u32>,
 }
@@ -30,6 +28,15 @@ pub enum IdentityPattern {
     Exact(SpiffeId),
     /// Those that begin with this text, which ends with a slash.
     Below(String),
+}
+
+// === impl Access ===
+
+impl Access {
+    /// Which labels a VM may set says nothing of who may join.
+    fn says_who(&self) -> bool {
+        self.identities.is_some() || self.networks.is_some() || self.max_workloads.is_some()
+    }
 }
 
 // === impl IdentityPattern ===
@@ -44,19 +51,68 @@ impl IdentityPattern {
     }
 }
 
-/// The field, or the annotation that takes its place where the field is not known.
-pub(super) fn read(field: &Node<'_>, annotation: &Node<'_>) -> Option<Access> {
+/// Who may join, and which labels a VM may set for itself: from the field, or from the annotations of the group that
+/// take its place where the field is not known.
+pub(super) fn read(field: &Node<'_>, said: &Node<'_>) -> (Option<Access>, Vec<KeyPattern>) {
+    let annotation = said.field(annotations::ACCESS);
     if field.present() && annotation.present() {
         annotation.problem(format!(
             "access is also given at spec.access; keep one of the two ({} is for clusters whose CRD has no such field)",
             annotations::ACCESS
         ));
     }
-    if field.present() {
-        return Some(access(field));
+    let text = if field.present() {
+        None
+    } else {
+        annotation.parsed_document()
+    };
+    let node = match &text {
+        Some(value) => annotation.document(value),
+        None => field.clone(),
+    };
+    let access = (field.present() || text.is_some()).then(|| access(&node));
+    let keys = keys(
+        &node.field("allowedLabels"),
+        &said.field(annotations::ALLOWED_LABELS),
+    );
+    (access.filter(Access::says_who), keys)
+}
+
+/// From the list, or from the annotation that takes its place.
+fn keys(list: &Node<'_>, annotation: &Node<'_>) -> Vec<KeyPattern> {
+    if list.present() && annotation.present() {
+        annotation.problem("allowedLabels is also given in access; keep one of the two");
     }
-    let value = annotation.parsed_document()?;
-    Some(access(&annotation.document(&value)))
+    list.at_most(limits::LABELS);
+    let texts = annotation.text().unwrap_or_default();
+    let texts = texts
+        .split(',')
+        .map(str::trim)
+        .filter(|text| !text.is_empty());
+    let of_annotation = texts.map(|text| (annotation.clone(), text.to_owned()));
+    let of_list = list.items().into_iter().filter_map(|item| {
+        let text = item.required_text()?;
+        Some((item, text))
+    });
+    let parsed = of_list.chain(of_annotation).filter_map(|(node, text)| {
+        let key = text.parse::<KeyPattern>();
+        key.map_err(|error| {
+            node.problem(format!(
+                "`{}` {error}; all with a prefix are prefix/*",
+                text.escape_debug()
+            ));
+        })
+        .ok()
+    });
+    let keys = parsed.collect::<Vec<_>>();
+    if keys.len() > limits::LABELS && !list.present() {
+        annotation.problem(format!(
+            "has {} keys; at most {}",
+            keys.len(),
+            limits::LABELS
+        ));
+    }
+    keys
 }
 
 fn access(node: &Node<'_>) -> Access {
@@ -69,15 +125,13 @@ fn access(node: &Node<'_>) -> Access {
     if !FIELDS.iter().any(|name| node.field(name).present()) {
         node.problem(format!("says nothing; give one of {}", FIELDS.join(", ")));
     }
-    let (identities, networks, keys, most) = (
+    let (identities, networks, most) = (
         node.field("identities"),
         node.field("networks"),
-        node.field("allowedLabels"),
         node.field("maxWorkloads"),
     );
     identities.at_most(limits::ACCESS);
     networks.at_most(limits::ACCESS);
-    keys.at_most(limits::LABELS);
     Access {
         identities: identities
             .present()
@@ -85,7 +139,6 @@ fn access(node: &Node<'_>) -> Access {
         networks: networks
             .present()
             .then(|| networks.items().iter().filter_map(network).collect()),
-        allowed_labels: keys.items().iter().filter_map(label_key).collect(),
         max_workloads: most.present().then(|| most.number(0, 0)),
     }
 }
@@ -120,12 +173,4 @@ fn network(node: &Node<'_>) -> Option<IpNet> {
         ));
     }
     network
-}
-
-fn label_key(node: &Node<'_>) -> Option<String> {
-    let key = node.required_text()?;
-    if !labels::is_key(&key) {
-        node.problem(format!("`{}` is not a key of a label", key.escape_debug()));
-    }
-    Some(key)
 }

@@ -68,6 +68,7 @@ pub(super) fn read(object: &Node<'_>) -> Option<Group> {
     }
     let annotations = template.field("metadata").field("annotations");
     check_annotations(&annotations);
+    let (access, allowed_labels) = access::read(&spec.field("access"), &said);
     Some(Group {
         uid: uid(&namespace, &name),
         generation: 1,
@@ -81,7 +82,8 @@ pub(super) fn read(object: &Node<'_>) -> Option<Group> {
             .iter()
             .filter_map(|entry| probe::read(entry, &ports))
             .collect(),
-        access: access::read(&spec.field("access"), &said.field(crd_annotations::ACCESS)),
+        access,
+        allowed_labels,
         ports,
     })
 }

@@ -36,6 +36,8 @@ pub struct Verdict {
     pub workload_name: String,
     /// Why it would not be assigned.
     pub problems: Vec<String>,
+    /// What it asks for and would not get.
+    pub warnings: Vec<String>,
 }
 
 // === impl Registry ===
@@ -173,6 +175,7 @@ impl Registry {
         let not_named = |refusal: Refusal| Verdict {
             workload_name: String::new(),
             problems: vec![refusal.to_string()],
+            warnings: Vec::new(),
         };
         let Some(group) = self.manifests.groups.get(&group_key(hello)) else {
             return not_named(self.group_not_found(hello));
@@ -192,6 +195,7 @@ impl Registry {
             .chain(conflicts);
         Verdict {
             problems: problems.map(|refusal| refusal.to_string()).collect(),
+            warnings: self.warnings(hello),
             workload_name: made.name,
         }
     }

@@ -6,9 +6,9 @@ use linkerd_harness_api::v1;
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 
-use super::probe_kinds::ProbeKinds;
+use super::hello::Hello;
 use super::workload::Workload;
-use super::{HEARTBEAT, Rules};
+use super::{HEARTBEAT, Rules, labels};
 use crate::linkerd::Settings;
 use crate::manifests::Group;
 
@@ -17,7 +17,7 @@ pub(super) fn build(
     settings: &Settings,
     rules: &Rules,
     group: &Group,
-    probe_kinds: ProbeKinds,
+    hello: &Hello,
     workload: &Workload,
     reconnect_window: std::time::Duration,
 ) -> Option<v1::Assignment> {
@@ -32,8 +32,9 @@ pub(super) fn build(
             ips: spec.ips.iter().map(IpAddr::to_string).collect(),
             ports: spec.ports.iter().map(port).collect(),
         }),
-        probes: probe_kinds.of(&group.probes),
+        probes: hello.probe_kinds.of(&group.probes),
         proxy: Some(settings.proxy_config(group)),
+        warnings: labels::warnings(group, hello),
         ..v1::Assignment::default()
     };
     assignment.config_hash = content_hash(&assignment);
@@ -58,7 +59,7 @@ fn port((name, port): &(String, u16)) -> v1::Port {
     }
 }
 
-/// Over what a proxy or a probe is made from; not over who answered and how often to speak. `extra_env` is hashed apart
+/// Over what a proxy or a probe is made from, and what people on the VM are told; not over who answered and how often to speak. `extra_env` is hashed apart
 /// and sorted: its order in the encoding is not defined.
 fn content_hash(assignment: &v1::Assignment) -> Vec<u8> {
     let mut content = assignment.clone();

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::Registry;
-use super::workload::ZONE;
+use super::labels;
 use crate::manifests::Group;
 use crate::store::{Key, Spec, Status, Stored};
 
@@ -73,29 +73,17 @@ impl Described<'_> {
     }
 
     fn is_exactly(&self, spec: &Spec) -> bool {
-        let has_own_zone = spec.labels.contains_key(ZONE) && !self.group.labels.contains_key(ZONE);
         spec.group_uid == self.group.uid
             && spec.ports == self.group.ports
             && spec.annotations == self.annotations
-            && spec.labels.len() == self.group.labels.len() + usize::from(has_own_zone)
-            && self
-                .group
-                .labels
-                .iter()
-                .all(|(name, value)| spec.labels.get(name) == Some(value))
+            && labels::are_of(self.group, &spec.labels)
     }
 
     /// What the VM says of itself, described by the group.
     fn shape(&self, spec: &Spec) -> Spec {
-        let mut labels = self.group.labels.clone();
-        if let Some(zone) = spec.labels.get(ZONE) {
-            labels
-                .entry(ZONE.to_owned())
-                .or_insert_with(|| zone.clone());
-        }
         Spec {
             group_uid: self.group.uid.clone(),
-            labels,
+            labels: labels::kept(self.group, &spec.labels),
             annotations: self.annotations.clone(),
             ports: self.group.ports.clone(),
             ..spec.clone()
@@ -105,6 +93,8 @@ impl Described<'_> {
 
 #[cfg(test)]
 mod tests {
+    use linkerd_harness_core::labels::ZONE;
+
     use super::*;
 
     fn group() -> Group {
@@ -157,6 +147,14 @@ mod tests {
         assert!(is_updated(&there(|_| {}), same));
         let zone = |spec: &mut Spec| drop(spec.labels.insert(ZONE.to_owned(), "z".to_owned()));
         assert!(is_updated(&there(zone), same), "the zone is the VM's");
+        let own = |spec: &mut Spec| drop(spec.labels.insert("rack".to_owned(), "r7".to_owned()));
+        let allows = |group: &mut Group, _: &mut BTreeMap<String, String>| {
+            group.allowed_labels = vec!["rack".parse().unwrap()];
+        };
+        let mut said = there(own);
+        said.applied = said.spec.hash();
+        assert!(is_updated(&said, allows), "the label is the VM's");
+        assert!(!is_updated(&said, same), "the VM may not set it any more");
         let by_hand =
             |spec: &mut Spec| drop(spec.labels.insert("by".to_owned(), "hand".to_owned()));
         assert!(

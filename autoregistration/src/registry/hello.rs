@@ -1,8 +1,10 @@
 //! A `Hello` that has been checked: what a VM says of itself, in types that cannot be wrong.
 
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use linkerd_harness_api::{CAPABILITY_PENDING, v1};
+use linkerd_harness_core::labels;
 use linkerd_harness_core::names::{DnsLabel, GroupRef};
 use prost::Message as _;
 
@@ -27,6 +29,8 @@ pub struct Hello {
     pub proxy_inbound_port: u16,
     /// Zone, may be empty.
     pub zone: String,
+    /// Labels that it asks for.
+    pub labels: BTreeMap<String, String>,
     /// Present health.
     pub health: Health,
     /// For people, may be empty; printable ASCII.
@@ -41,7 +45,6 @@ const PROXY_INBOUND_PORT: u16 = 4143;
 const LONGEST_SESSION_ID: usize = 64;
 const LONGEST_HOSTNAME: usize = 253;
 const MOST_IPS: usize = 8;
-const MOST_LABELS: usize = 64;
 /// Bytes of a `Hello`, and of any other message of a harness.
 pub const LARGEST_MESSAGE: usize = 16 * 1024;
 /// Characters of a faulty text that a refusal repeats. A refusal travels in headers, which have their own limit.
@@ -87,18 +90,13 @@ pub fn check(wire: v1::Hello) -> Result<Hello, Refusal> {
             PROXY_INBOUND_PORT
         }
     };
-    if !label_value(&wire.zone) {
+    if !labels::is_value(&wire.zone) {
         faults.add(
             "zone",
-            format!("{} is not a label value", quote(&wire.zone)),
+            format!("{} {}", quote(&wire.zone), labels::Invalid::Value),
         );
     }
-    if wire.labels.len() > MOST_LABELS {
-        faults.add(
-            "labels",
-            format!("has {} entries, more than {MOST_LABELS}", wire.labels.len()),
-        );
-    }
+    let labels = said_labels(wire.labels, &mut faults);
     let hostname = wire.build.unwrap_or_default().hostname;
     let (Some(namespace), Some(name), Ok(instance_id), []) =
         (namespace, name, instance_id, faults.0.as_slice())
@@ -113,6 +111,7 @@ pub fn check(wire: v1::Hello) -> Result<Hello, Refusal> {
         ips,
         proxy_inbound_port,
         zone: wire.zone,
+        labels,
         health: Health::from_wire(wire.health.unwrap_or_default()),
         hostname: hostname
             .chars()
@@ -187,16 +186,25 @@ fn reachable(ip: IpAddr) -> bool {
     }
 }
 
-/// A value of a Kubernetes label: at most 63 of letters, digits, `-`, `_`, `.`, letter or digit at both ends, or empty.
-fn label_value(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    let edge = |byte: Option<&u8>| byte.is_none_or(u8::is_ascii_alphanumeric);
-    bytes.len() <= 63
-        && edge(bytes.first())
-        && edge(bytes.last())
-        && bytes
-            .iter()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+/// Labels that an API server would take.
+fn said_labels(wire: HashMap<String, String>, faults: &mut Faults) -> BTreeMap<String, String> {
+    let labels = wire.into_iter().collect::<BTreeMap<_, _>>();
+    if labels.len() > labels::MOST {
+        faults.add(
+            "labels",
+            format!("has {} entries, more than {}", labels.len(), labels::MOST),
+        );
+        return BTreeMap::new();
+    }
+    for (key, value) in &labels {
+        if !labels::is_key(key) {
+            faults.add("labels", format!("{} {}", quote(key), labels::Invalid::Key));
+        } else if !labels::is_value(value) {
+            let problem = format!("{} {}", quote(value), labels::Invalid::Value);
+            faults.add(format!("labels[{key}]"), problem);
+        }
+    }
+    labels
 }
 
 /// A text of a VM as it is repeated: its beginning, in one line.
@@ -343,8 +351,31 @@ mod tests {
     }
 
     #[test]
+    fn a_label_that_kubernetes_would_refuse_is_a_fault() {
+        let says = |key: &str, value: &str| {
+            let labels = [
+                ("good".to_owned(), "x".to_owned()),
+                (key.into(), value.into()),
+            ];
+            check(v1::Hello {
+                labels: labels.into(),
+                ..wire()
+            })
+        };
+        assert_eq!(says("example.com/rack", "r7").unwrap().labels.len(), 2);
+        for (key, value, field) in [
+            ("a b", "r7", "labels"),
+            ("example.com/*", "r7", "labels"),
+            ("rack", "r 7", "labels[rack]"),
+        ] {
+            let refusal = says(key, value).unwrap_err();
+            assert_eq!(refusal.violations()[0].field, field, "{refusal}");
+        }
+    }
+
+    #[test]
     fn labels_and_addresses_are_so_many_at_most() {
-        let labels = (0..=MOST_LABELS).map(|n| (n.to_string(), String::new()));
+        let labels = (0..=labels::MOST).map(|n| (n.to_string(), String::new()));
         let ips = (0..=MOST_IPS).map(|n| format!("10.0.0.{n}"));
         let refusal = check(v1::Hello {
             labels: labels.collect(),

@@ -1,6 +1,8 @@
 //! What people are told of on the objects concerned, as events of Kubernetes, and what is written down of each decision.
 
-use super::{Effect, Registry, StreamId};
+use super::admission::group_key;
+use super::hello::Hello;
+use super::{Effect, Registry, StreamId, labels};
 use crate::audit::{self, Decision, Outcome};
 use crate::kubernetes::events::{Kind, Reason as Event, Regarding};
 use crate::refusal::{Reason, Refusal};
@@ -92,7 +94,7 @@ impl Registry {
         let Some(session) = self.sessions.get(&stream) else {
             return;
         };
-        let group = super::admission::group_key(&session.hello);
+        let group = group_key(&session.hello);
         let message = format!(
             "{} at {:?} ({}): {}",
             session.caller,
@@ -103,15 +105,22 @@ impl Registry {
         self.notice_group(&group, event, message);
     }
 
+    /// What a VM asks for and does not get, where that does not keep it out.
+    pub(super) fn warnings(&self, hello: &Hello) -> Vec<String> {
+        let group = self.manifests.groups.get(&group_key(hello));
+        group.map_or_else(Vec::new, |group| labels::warnings(group, hello))
+    }
+
     /// Writes down what has been decided of a stream.
     pub(super) fn audit(&self, stream: StreamId, outcome: Outcome, why: Option<&Refusal>) {
         let Some(session) = self.sessions.get(&stream) else {
             return;
         };
         let decision = Decision::about_hello(&session.caller, &session.hello, outcome);
-        audit::decision(&match why {
-            Some(why) => decision.because(why.reason().as_str(), why.message()),
-            None => decision,
-        });
+        let Some(why) = why else {
+            let warnings = self.warnings(&session.hello).join("; ");
+            return audit::decision(&decision.because("", &warnings));
+        };
+        audit::decision(&decision.because(why.reason().as_str(), why.message()));
     }
 }

@@ -385,7 +385,7 @@ impl Registry {
             &self.settings,
             &self.rules,
             group,
-            session.hello.probe_kinds,
+            &session.hello,
             workload,
             self.reconnect_window(),
         )?;

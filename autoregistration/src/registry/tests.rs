@@ -46,7 +46,7 @@ struct Bench {
 }
 
 #[derive(Clone)]
-struct Vm {
+pub(super) struct Vm {
     /// Stands for the machine.
     instance: u8,
     session: u8,
@@ -56,7 +56,7 @@ struct Vm {
     can_wait: bool,
 }
 
-const VM: Vm = Vm {
+pub(super) const VM: Vm = Vm {
     instance: 1,
     session: 1,
     seq: 1,
@@ -89,6 +89,16 @@ impl Vm {
             ..v1::Hello::default()
         };
         hello::check(wire).unwrap()
+    }
+}
+
+/// The same machine, which asks for these labels and is in this zone.
+pub(super) fn hello_with(vm: &Vm, labels: &[(&str, &str)], zone: &str) -> Hello {
+    let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+    Hello {
+        labels: labels.iter().map(owned).collect(),
+        zone: zone.to_owned(),
+        ..vm.hello()
     }
 }
 

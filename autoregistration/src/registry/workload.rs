@@ -9,15 +9,12 @@ use linkerd_harness_core::names::GroupRef;
 use super::health::{Condition, Status};
 use super::hello::Hello;
 use super::name::{CANDIDATES, Fingerprint};
-use super::{Rules, StreamId};
+use super::{Rules, StreamId, labels};
 use crate::identity::SpiffeId;
 use crate::linkerd::Settings;
 use crate::manifests::Group;
 use crate::store::{Desired, Key, Ready, Spec, Stored};
 use crate::view::Member;
-
-/// Label from which Linkerd takes an endpoint's zone.
-pub(super) const ZONE: &str = "topology.kubernetes.io/zone";
 
 /// A workload.
 #[derive(Clone, Debug)]
@@ -133,18 +130,12 @@ impl Workload {
         settings: &Settings,
         rules: &Rules,
     ) -> Spec {
-        let mut labels = group.labels.clone();
-        if !hello.zone.is_empty() {
-            labels
-                .entry(ZONE.to_owned())
-                .or_insert_with(|| hello.zone.clone());
-        }
         Spec {
             group: group.name.clone(),
             group_uid: group.uid.clone(),
             fingerprint: self.fingerprint.to_hex(),
             hostname: hello.hostname.clone(),
-            labels,
+            labels: labels::of(group, hello),
             annotations: settings.workload_annotations(group),
             ports: group.ports.clone(),
             proxy_inbound_port: hello.proxy_inbound_port,
@@ -162,14 +153,9 @@ impl Workload {
 
     /// The same, where only the group is known to have changed.
     pub(super) fn reshaped(&self, group: &Group, settings: &Settings) -> Spec {
-        let zone = self.spec.labels.get(ZONE).cloned();
-        let mut labels = group.labels.clone();
-        if let Some(zone) = zone {
-            labels.entry(ZONE.to_owned()).or_insert(zone);
-        }
         Spec {
             group_uid: group.uid.clone(),
-            labels,
+            labels: labels::kept(group, &self.spec.labels),
             annotations: settings.workload_annotations(group),
             ports: group.ports.clone(),
             ..Spec::clone(&self.spec)

@@ -1,5 +1,6 @@
 //! From the document to [`Config`]: every key read once, then what cannot stand together.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -12,10 +13,14 @@ use super::{
     Backoff, Config, Control, Dns, FailurePolicy, Health, Identity, LogFormat, Mode, Proxy,
     Redirect, structure,
 };
+use crate::labels::{self, Label};
 use crate::names::GroupRef;
 
 /// Longest `ShutdownGracePeriod`: the unit's `TimeoutStopSec` must stay above it.
 const SHUTDOWN_GRACE_MAX: Duration = Duration::from_secs(300);
+
+/// Most characters of all `Workload.Labels`, so that they fit into a message.
+const LABELS_SIZE_MAX: usize = 8192;
 
 pub(super) fn config(document: &Node) -> Result<Config, Problems> {
     let mut read = Reader::new(document, structure::problems(document));
@@ -30,6 +35,7 @@ pub(super) fn config(document: &Node) -> Result<Config, Problems> {
 
 fn whole(read: &mut Reader<'_>) -> Option<Config> {
     let group = group(read);
+    let labels = labels(read);
     let control = control(read);
     let identity = identity(read);
     let redirect = redirect(read);
@@ -47,6 +53,7 @@ fn whole(read: &mut Reader<'_>) -> Option<Config> {
     }
     Some(Config {
         group: group?,
+        labels: labels?,
         control: control?,
         identity: identity?,
         proxy: proxy?,
@@ -68,6 +75,28 @@ fn group(read: &mut Reader<'_>) -> Option<GroupRef> {
         namespace: namespace?,
         name: name?,
     })
+}
+
+/// A `Hello` that is too large would be refused whole.
+fn labels(read: &mut Reader<'_>) -> Option<BTreeMap<String, String>> {
+    let given = read.list(&key::WORKLOAD_LABELS, value::workload_label)?;
+    let mut labels = BTreeMap::new();
+    let mut size = 0;
+    for Label { key, value } in &given {
+        size += key.len() + value.len();
+        if labels.insert(key.clone(), value.clone()).is_some() {
+            read.note(&key::WORKLOAD_LABELS, format!("has `{key}` twice"));
+        }
+    }
+    if labels.len() > labels::MOST {
+        let wrong = format!("has {} labels; at most {}", labels.len(), labels::MOST);
+        read.note(&key::WORKLOAD_LABELS, wrong);
+    }
+    if size > LABELS_SIZE_MAX {
+        let wrong = format!("has {size} characters in all labels; at most {LABELS_SIZE_MAX}");
+        read.note(&key::WORKLOAD_LABELS, wrong);
+    }
+    Some(labels)
 }
 
 fn control(read: &mut Reader<'_>) -> Option<Control> {

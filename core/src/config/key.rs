@@ -41,6 +41,8 @@ pub enum Kind {
     Ip,
     /// A DNS label.
     Label,
+    /// A label of the workload, `key=value`.
+    Pair,
     /// A DNS name.
     Name,
     /// An absolute path.
@@ -131,6 +133,7 @@ impl Key {
             Kind::HostPort => "HOST:PORT",
             Kind::Ip => "IP",
             Kind::Label | Kind::Name => "NAME",
+            Kind::Pair => "KEY=VALUE",
             Kind::Path => "PATH",
             Kind::Port => "PORT",
             Kind::SpiffeId => "ID",

@@ -18,6 +18,9 @@ keys! {
         "ExternalGroup that this machine joins");
     GROUP_NAMESPACE = Key::new("WorkloadGroup.Namespace", "workload-group-namespace", Kind::Label, Required,
         "Kubernetes namespace of the ExternalGroup");
+    WORKLOAD_LABELS = Key::new("Workload.Labels", "workload-labels", Kind::Pair, Value(""),
+        "Labels that this machine asks for; the group must allow their keys, but for topology.kubernetes.io/zone")
+        .list();
     CONTROL_ADDRESS = Key::new("Control.Address", "control-plane-address", Kind::HostPort, Required,
         "Where autoregistration is reached");
     CONTROL_SERVER_ID = Key::new("Control.ServerId", "control-plane-identity", Kind::Name, Required,

@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
@@ -411,6 +411,47 @@ fn any_document() -> impl Strategy<Value = String> {
         }
         text + "}"
     })
+}
+
+#[test]
+fn labels_are_those_that_kubernetes_takes_and_that_a_vm_may_set() {
+    let labels = |list: &str| {
+        let config = parse_with(&format!(r#""Workload": {{"Labels": {list}}}"#));
+        config.map(|config| config.labels)
+    };
+    let zone = crate::labels::ZONE;
+    assert_eq!(labels("[]").unwrap(), BTreeMap::new());
+    assert_eq!(
+        labels(&format!(
+            r#"["example.com/rack=r7", "{zone}=eu-1", "empty="]"#
+        ))
+        .unwrap(),
+        [("example.com/rack", "r7"), (zone, "eu-1"), ("empty", "")]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into()
+    );
+    let problems = labels(r#"["rack", "a b=c", "a=b c", "linkerd.io/x=y", "a=b", "a=c"]"#);
+    let found = lines(&problems.unwrap_err());
+    let said = |wanted: &str| found.iter().any(|line| line.contains(wanted));
+    for wanted in [
+        "is not a label (",
+        "is not a key of a label",
+        "is not a value of a label",
+        "is reserved",
+    ] {
+        assert!(said(wanted), "{wanted}: {found:?}");
+    }
+    let twice = lines(&labels(r#"["a=b", "a=c"]"#).unwrap_err());
+    assert!(twice[0].contains("`a` twice"), "{twice:?}");
+    let many = |count: usize, value: &str| {
+        let all = (0..count).map(|n| format!(r#""a{n}={value}""#));
+        labels(&format!("[{}]", all.collect::<Vec<_>>().join(",")))
+    };
+    assert!(many(64, "b").is_ok());
+    assert!(lines(&many(65, "b").unwrap_err())[0].contains("at most 64"));
+    let long = (0..40).map(|n| format!(r#""{}.example/a{n}=b""#, "p".repeat(230)));
+    let long = labels(&format!("[{}]", long.collect::<Vec<_>>().join(",")));
+    assert!(lines(&long.unwrap_err())[0].contains("at most 8192"));
 }
 
 fn any_flag() -> impl Strategy<Value = &'static str> {

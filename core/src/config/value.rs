@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::labels::Label;
 use crate::names::{DnsLabel, DnsName, HostPort, PortRange};
 
 /// Longest name of a group: `<name>-<10 hex>` must be a DNS label.
@@ -42,6 +43,10 @@ pub(super) fn host_port(text: &str) -> Parsed<HostPort> {
 }
 
 pub(super) fn port(text: &str) -> Parsed<PortRange> {
+    text.parse().map_err(|error| format!("{error}"))
+}
+
+pub(super) fn workload_label(text: &str) -> Parsed<Label> {
     text.parse().map_err(|error| format!("{error}"))
 }
 

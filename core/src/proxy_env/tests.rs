@@ -71,6 +71,7 @@ fn mk_assignment() -> Assignment {
             reconnect_window: Duration::from_secs(10),
         },
         controller: "lab".into(),
+        warnings: vec![],
     }
 }
 

@@ -20,6 +20,10 @@ const DEFAULT_RECONNECT_WINDOW: Duration = Duration::from_secs(5);
 const LONGEST_HEARTBEAT: Duration = Duration::from_secs(600);
 const LONGEST_RECONNECT_WINDOW: Duration = Duration::from_secs(600);
 
+/// Warnings that are kept, and characters of each.
+const MOST_WARNINGS: usize = 8;
+const LONGEST_WARNING: usize = 512;
+
 /// The controller's assignment cannot be used. A fault of the controller or of the group, never of this host.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the assignment cannot be used: {}", problems.join("; "))]
@@ -75,7 +79,17 @@ pub fn from_wire(wire: v1::Assignment) -> Result<Assignment, Error> {
         config_hash: hex::encode(&wire.config_hash),
         timing,
         controller: wire.controller,
+        warnings: warnings_from_wire(&wire.warnings),
     })
+}
+
+/// They are shown on terminals, and say nothing that this VM depends on.
+fn warnings_from_wire(wire: &[String]) -> Vec<String> {
+    let shown = |text: &String| {
+        let printable = text.chars().filter(|c| !c.is_control());
+        printable.take(LONGEST_WARNING).collect()
+    };
+    wire.iter().take(MOST_WARNINGS).map(shown).collect()
 }
 
 /// The wire form of an assignment. What the checked form does not keep (trust domain, Linkerd's namespace,
@@ -106,6 +120,7 @@ pub fn to_wire(assignment: &Assignment) -> v1::Assignment {
         }),
         controller: assignment.controller.clone(),
         capabilities: Vec::new(),
+        warnings: assignment.warnings.clone(),
     }
 }
 

@@ -12,6 +12,7 @@ use linkerd_harness_api::v1::{
 };
 use linkerd_harness_core::assignment::Assignment;
 use linkerd_harness_core::health::{self, Health};
+use linkerd_harness_core::labels::ZONE;
 use rand::Rng;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -279,6 +280,11 @@ impl Session<'_> {
             info!(workload = %name, server_name = %next.workload.server_name, ips = ?next.workload.ips, %controller, "registered");
         }
         self.registered = true;
+        let said = held.as_ref().map_or(&[][..], |held| &held.warnings);
+        for warning in next.warnings.iter().filter(|it| !said.contains(it)) {
+            warn!(workload = %name, "{warning}");
+        }
+        let warnings = next.warnings.clone();
         if held.as_deref() != Some(&next) {
             if let Err(error) = store::save(&self.inputs.store, &self.inputs.config.group, &next) {
                 warn!(%error, "cannot keep the assignment in `{}`; after a reboot this VM waits for the controller", self.inputs.store.display());
@@ -294,6 +300,7 @@ impl Session<'_> {
             state.phase = Phase::Registered {
                 workload: name,
                 controller,
+                warnings,
             }
         });
         None
@@ -398,6 +405,8 @@ fn hello(
 ) -> v1::Hello {
     let config = &inputs.config;
     let ips = config.proxy.advertise.iter().map(ToString::to_string);
+    let mut labels = config.labels.clone();
+    let zone = labels.remove(ZONE).unwrap_or_default();
     v1::Hello {
         group: Some(v1::GroupRef {
             namespace: config.group.namespace.to_string(),
@@ -409,6 +418,8 @@ fn hello(
         stream_seq,
         ips: ips.collect(),
         proxy_inbound_port: config.proxy.inbound_listen.port().into(),
+        zone,
+        labels: labels.into_iter().collect(),
         health: Some(report(1, health)),
         resume: kept.map(|kept| v1::Resume {
             workload_name: kept.workload.name.clone(),

@@ -15,6 +15,7 @@ use linkerd_harness_api::v1::{
 use linkerd_harness_core::assignment::Assignment;
 use linkerd_harness_core::config::{Backoff, Config, Identity};
 use linkerd_harness_core::health::{Health, State as HealthState};
+use linkerd_harness_core::status;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tonic::{Code, Status};
@@ -255,6 +256,40 @@ async fn a_vm_registers_reports_health_and_leaves() {
     drop(session);
     vm.until("gone", |state| matches!(state.phase, Phase::Left))
         .await;
+}
+
+#[tokio::test]
+async fn labels_are_said_and_what_is_not_taken_of_them_is_on_the_page_of_a_member() {
+    let authority = mk_authority();
+    let mut controller = mk_controller(&authority).await;
+    let mut config = mk_config(controller.address, SERVER_ID);
+    config.labels = [("rack", "r7"), ("topology.kubernetes.io/zone", "eu-1")]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into();
+    let mut vm = mk_vm(&authority, config.clone());
+    let session = controller.session().await;
+    assert_eq!(session.hello.zone, "eu-1");
+    let labels = &session.hello.labels;
+    assert_eq!(labels.len(), 1, "the zone is no label of a VM: {labels:?}");
+    assert_eq!(labels["rack"], "r7");
+
+    let warning = "label `rack` is not taken";
+    let assignment = v1::Assignment {
+        warnings: vec![warning.to_owned()],
+        ..mk_assignment(&authority, ID, 1)
+    };
+    session.say(Says::Assignment(assignment)).await;
+    vm.until_registered().await;
+    let report = vm.states.borrow().report(&config, true);
+    assert_eq!(report.state, status::State::Ok);
+    assert!(report.message.ends_with(warning), "{}", report.message);
+
+    let allowed = mk_assignment(&authority, ID, 2);
+    session.say(Says::Assignment(allowed)).await;
+    vm.until("without a warning", |state| {
+        !state.report(&config, true).message.contains("warning")
+    })
+    .await;
 }
 
 #[tokio::test]

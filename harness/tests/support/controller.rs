@@ -160,7 +160,7 @@ pub fn mk_assignment(authority: &Authority, identity: &str, generation: i64) -> 
             ..v1::Timing::default()
         }),
         controller: "test".to_owned(),
-        capabilities: Vec::new(),
+        ..v1::Assignment::default()
     }
 }
 

@@ -55,7 +55,20 @@ fn wire() -> v1::Assignment {
         timing: None,
         controller: "test".into(),
         capabilities: Vec::new(),
+        warnings: vec!["label `rack` is not taken".into()],
     }
+}
+
+#[test]
+fn warnings_are_some_lines_for_a_terminal() {
+    let assignment = from_wire(v1::Assignment {
+        warnings: vec![format!("a\n\u{1b}[2J{}", "b".repeat(9999)); 99],
+        ..wire()
+    });
+    let warnings = assignment.unwrap().warnings;
+    assert_eq!(warnings.len(), MOST_WARNINGS);
+    assert!(warnings[0].starts_with("a[2Jbb"), "{}", warnings[0]);
+    assert_eq!(warnings[0].len(), LONGEST_WARNING);
 }
 
 #[test]

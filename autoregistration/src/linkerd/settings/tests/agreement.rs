@@ -53,6 +53,7 @@ pub(super) fn environment(proxy: &v1::ProxyConfig) -> Result<Environment, Refuse
             extra_env: proxy.extra_env.clone().into_iter().collect(),
         },
         group_generation: 1,
+        warnings: Vec::new(),
         config_hash: String::new(),
         timing: Timing {
             heartbeat: Duration::from_secs(30),
