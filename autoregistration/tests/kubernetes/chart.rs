@@ -1,6 +1,6 @@
 //! What the chart makes is taken by a real API server, and grants exactly what the program calls.
 
-mod calls;
+pub(crate) mod calls;
 mod permissions;
 
 use std::collections::BTreeSet;
@@ -48,7 +48,7 @@ fn kind(object: &DynamicObject) -> &str {
 
 /// An API server of its own, with Linkerd's namespaces and definitions.
 pub(crate) async fn with_linkerd() -> (ApiServer, Cluster) {
-    let server = tokio::task::spawn_blocking(|| ApiServer::start().unwrap());
+    let server = tokio::task::spawn_blocking(|| ApiServer::start_audited().unwrap());
     let server = server.await.unwrap();
     let cluster = Cluster::at(&server).await;
     for namespace in ["linkerd", "mesh"] {

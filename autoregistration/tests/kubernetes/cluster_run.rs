@@ -3,11 +3,16 @@
 //! Behind the pod's proxy a client is who the header `l5d-client-id` says. A connection from loopback counts as the
 //! proxy's, so the VMs of these tests need no certificates.
 
+mod access;
+mod addresses;
 mod away;
+mod calls;
 mod controllers;
+mod definitions;
 mod edits;
 mod fleet;
 mod hands;
+mod hostile;
 mod linkerd;
 mod lost;
 mod mesh;
@@ -15,11 +20,13 @@ mod registration;
 mod replica;
 mod restarts;
 mod rights;
+mod rollout;
+mod seen;
+mod settings;
 mod stream;
 mod takeover;
 mod vm;
 
-use controllers::Linkerd;
 use mesh::Mesh;
 use replica::Replica;
 use stream::Stream;

@@ -22,6 +22,8 @@ use process::Process;
 /// Token of a user who may do everything.
 const ADMIN: &str = "admin-of-this-test";
 const MODULE: &str = "tests/lab/kubernetes";
+/// Every call is written down once it is answered; of watches that they began.
+const AUDIT: &str = "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules: [{ level: Metadata }]\n";
 /// A free port can be taken by somebody else before it is used.
 const TRIES: usize = 3;
 /// It takes 3 s on an idle machine; tests share theirs.
@@ -40,6 +42,7 @@ pub struct ApiServer {
     binaries: Binaries,
     place: Place,
     port: u16,
+    audited: bool,
     // Processes end before their directory goes.
     apiserver: Process,
     _etcd: Process,
@@ -102,15 +105,20 @@ impl Place {
 impl ApiServer {
     /// Starts both and waits until the API answers.
     pub fn start() -> Result<Self> {
-        Self::start_at(Place::default())
+        Self::start_at(Place::default(), false)
+    }
+
+    /// The same, and it writes down who calls what: see [`Self::calls`].
+    pub fn start_audited() -> Result<Self> {
+        Self::start_at(Place::default(), true)
     }
 
     /// Starts it on the loopback of a host of the lab.
     pub fn start_on(host: &dyn Host) -> Result<Self> {
-        Self::start_at(Place(host.entrance()?))
+        Self::start_at(Place(host.entrance()?), false)
     }
 
-    fn start_at(place: Place) -> Result<Self> {
+    fn start_at(place: Place, audited: bool) -> Result<Self> {
         let binaries = Binaries::find()?;
         let dir = tempfile::Builder::new()
             .prefix("apiserver-")
@@ -122,12 +130,14 @@ impl ApiServer {
             format!("{ADMIN},admin,admin,system:masters\n"),
         )
         .context("write the tokens")?;
+        fs::write(dir.path().join("audit.yaml"), AUDIT).context("write the audit policy")?;
         let etcd = etcd(&binaries, dir.path())?;
-        let (apiserver, port) = apiserver(&binaries, &place, dir.path())?;
+        let (apiserver, port) = apiserver(&binaries, &place, dir.path(), audited)?;
         let server = Self {
             binaries,
             place,
             port,
+            audited,
             apiserver,
             _etcd: etcd,
             dir,
@@ -141,6 +151,16 @@ impl ApiServer {
         self.dir.path().join("kubeconfig")
     }
 
+    /// Its calls since the start, one JSON object (`audit.k8s.io/v1` `Event`) a line. Empty unless it is audited.
+    pub fn calls(&self) -> Result<String> {
+        let log = self.dir.path().join("audit.log");
+        if self.audited {
+            fs::read_to_string(log).context("read the audit log")
+        } else {
+            Ok(String::new())
+        }
+    }
+
     /// Ends the API server at once; etcd keeps what it was told.
     pub fn kill(&mut self) {
         self.apiserver.kill();
@@ -149,7 +169,8 @@ impl ApiServer {
     /// Starts the API server again, on its old port.
     pub fn restart(&mut self) -> Result<()> {
         self.kill();
-        self.apiserver = apiserver_on(&self.binaries, &self.place, self.dir.path(), self.port)?;
+        let (dir, port) = (self.dir.path(), self.port);
+        self.apiserver = apiserver_on(&self.binaries, &self.place, dir, port, self.audited)?;
         Ok(())
     }
 
@@ -178,14 +199,19 @@ fn etcd(binaries: &Binaries, dir: &Path) -> Result<Process> {
     Process::start(&etcd, dir, "etcd.log")
 }
 
-fn apiserver(binaries: &Binaries, place: &Place, dir: &Path) -> Result<(Process, u16)> {
+fn apiserver(
+    binaries: &Binaries,
+    place: &Place,
+    dir: &Path,
+    audited: bool,
+) -> Result<(Process, u16)> {
     let mut last = None;
     for _ in 0..TRIES {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .and_then(|listener| listener.local_addr())
             .context("find a free port")?
             .port();
-        match apiserver_on(binaries, place, dir, port) {
+        match apiserver_on(binaries, place, dir, port, audited) {
             Ok(process) => return Ok((process, port)),
             Err(error) => last = Some(error),
         }
@@ -193,7 +219,13 @@ fn apiserver(binaries: &Binaries, place: &Place, dir: &Path) -> Result<(Process,
     Err(last.context("the API server was not tried")?)
 }
 
-fn apiserver_on(binaries: &Binaries, place: &Place, dir: &Path, port: u16) -> Result<Process> {
+fn apiserver_on(
+    binaries: &Binaries,
+    place: &Place,
+    dir: &Path,
+    port: u16,
+    audited: bool,
+) -> Result<Process> {
     let mut apiserver = place.command(&binaries.apiserver);
     apiserver
         .args(["--etcd-servers=unix://client:0", "--bind-address=127.0.0.1"])
@@ -207,6 +239,12 @@ fn apiserver_on(binaries: &Binaries, place: &Place, dir: &Path, port: u16) -> Re
         .args(["--service-account-signing-key-file=accounts.key"])
         // Without a controller manager no namespace gets its ServiceAccount.
         .args(["--disable-admission-plugins=ServiceAccount"]);
+    if audited {
+        apiserver.args([
+            "--audit-policy-file=audit.yaml",
+            "--audit-log-path=audit.log",
+        ]);
+    }
     let process = Process::start(&apiserver, dir, "kube-apiserver.log")?;
     let url = format!("https://127.0.0.1:{port}/readyz");
     let ready = poll::until("the API server", PATIENCE, || {

@@ -1,18 +1,18 @@
 //! What the program calls. The chart grants exactly this; a call that is new begins here.
 
 /// Calls of a kind.
-pub(super) struct Calls {
+pub(crate) struct Calls {
     /// Group, resource and subresource, as in a rule: `group/resource` or `group/resource/subresource`.
-    pub(super) resource: &'static str,
-    pub(super) place: Place,
+    pub(crate) resource: &'static str,
+    pub(crate) place: Place,
     /// Empty: whatever the name.
-    pub(super) names: &'static [&'static str],
-    pub(super) verbs: &'static [&'static str],
+    pub(crate) names: &'static [&'static str],
+    pub(crate) verbs: &'static [&'static str],
 }
 
 /// Where the objects are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(crate) enum Place {
     /// In every namespace that is watched: all, when none is named.
     Watched,
     /// The watched namespaces themselves.
@@ -26,11 +26,11 @@ pub(super) enum Place {
 use Place::{Linkerd, Namespaces, Own, Watched};
 
 /// What is created by an apply is asked for as `patch`, and as `create` when it is not there.
-pub(super) const CALLS: &[Calls] = &[
+pub(crate) const CALLS: &[Calls] = &[
     calls(
         "workload.buoyant.io/externalgroups",
         Watched,
-        &["get", "list", "watch"],
+        &["list", "watch"],
     ),
     calls(
         "workload.buoyant.io/externalgroups/status",
@@ -50,7 +50,7 @@ pub(super) const CALLS: &[Calls] = &[
     // Has Linkerd taken a workload out, before its address changes?
     calls("discovery.k8s.io/endpointslices", Watched, &["list"]),
     // Their annotations config.linkerd.io/….
-    calls("/namespaces", Namespaces, &["get", "list", "watch"]),
+    calls("/namespaces", Namespaces, &["list", "watch"]),
     calls("events.k8s.io/events", Watched, &["create", "patch"]),
     // Who leads.
     calls("coordination.k8s.io/leases", Own, &["create"]),
@@ -67,7 +67,7 @@ pub(super) const CALLS: &[Calls] = &[
         "/configmaps",
         Linkerd,
         &["linkerd-config", "linkerd-identity-trust-roots"],
-        &["get", "list", "watch"],
+        &["list", "watch"],
     ),
 ];
 

@@ -28,7 +28,7 @@ pub(super) const NAMESPACE: &str = "training";
 pub(super) const GROUP: &str = "training-vm";
 /// Of all replicas in any test.
 const NUMBERS: [u8; 6] = [1, 2, 3, 11, 12, 13];
-const LEASE: &str = "linkerd-autoregistration";
+pub(super) const LEASE: &str = "linkerd-autoregistration";
 pub(super) const LINKERD: &str = "linkerd";
 const DEFINITION: &str = include_str!("../externalworkloads.yaml");
 const VALUES: &str =
@@ -99,6 +99,11 @@ impl Mesh {
         let leader = self.leader("").await;
         replicas.sort_by_key(|replica| replica.name != leader);
         replicas
+    }
+
+    /// What was called, as the API server's audit log has it.
+    pub(super) fn calls(&self) -> String {
+        self.server.as_ref().unwrap().calls().unwrap()
     }
 
     pub(super) fn kill(&mut self) {

@@ -37,6 +37,16 @@ pub(super) fn name(number: u8) -> String {
     format!("replica-{number}")
 }
 
+/// All metrics, as they are read from the admin port.
+pub(super) async fn scrape(admin: SocketAddr) -> String {
+    let mut stream = TcpStream::connect(admin).await.unwrap();
+    let request = b"GET /metrics HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    text
+}
+
 // === impl Plan ===
 
 impl Plan {
@@ -126,11 +136,7 @@ impl Replica {
 
     /// The value of a line of its metrics; 0 when there is none.
     pub(super) async fn metric(&self, line: &str) -> u64 {
-        let mut stream = TcpStream::connect(self.addresses.admin).await.unwrap();
-        let request = b"GET /metrics HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
-        stream.write_all(request).await.unwrap();
-        let mut text = String::new();
-        stream.read_to_string(&mut text).await.unwrap();
+        let text = scrape(self.addresses.admin).await;
         let value = text.lines().find_map(|found| found.strip_prefix(line));
         value.map_or(0, |value| value.trim().parse().unwrap())
     }

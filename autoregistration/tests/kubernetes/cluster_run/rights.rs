@@ -1,26 +1,27 @@
-//! The rights that the chart grants are enough for a replica.
+//! The rights that the chart grants are enough for a replica, and it makes use of each.
 
 use autoregistration::crd::ExternalWorkload;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::events::v1::Event;
-use kube::api::{Api, ListParams, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use kube::config::Kubeconfig;
 use linkerd_harness_api::v1::health_report::State;
 use linkerd_harness_api::v1::leave::Mode;
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::mesh::{GROUP, NAMESPACE, OURS, until};
+use super::mesh::{GROUP, LEASE, NAMESPACE, OURS, until};
 use super::replica::{Plan, TTL};
-use super::{Mesh, Vm, registration};
+use super::{Mesh, Vm, calls, registration};
 use crate::chart;
+
+const ACCOUNT: &str = "linkerd-autoregistration";
 
 /// Replicas have the rights of the chart's `ServiceAccount`, and no others, as long as the directory is there.
 fn as_the_program(mesh: &mut Mesh) -> TempDir {
-    let account = "linkerd-autoregistration";
     let mut file = Kubeconfig::read_from(&mesh.kubeconfig).unwrap();
     let auth = file.auth_infos[0].auth_info.as_mut().unwrap();
-    auth.impersonate = Some(format!("system:serviceaccount:{OURS}:{account}"));
+    auth.impersonate = Some(format!("system:serviceaccount:{OURS}:{ACCOUNT}"));
     auth.impersonate_groups = Some(vec![
         "system:authenticated".to_owned(),
         "system:serviceaccounts".to_owned(),
@@ -38,6 +39,9 @@ async fn with_the_rights_of_the_chart_a_replica_does_all_that_it_has_to() {
     let (server, cluster) = chart::with_linkerd().await;
     chart::install(&cluster).await;
     let mut mesh = Mesh::on(server, &cluster).await;
+    // The first of all makes it.
+    let lease = mesh.leases().delete(LEASE, &DeleteParams::default()).await;
+    drop(lease.unwrap());
     let _directory = as_the_program(&mut mesh);
     let plan = Plan::new(&mesh, 1).ttl(TTL);
     let replica = plan.start().await;
@@ -65,6 +69,13 @@ async fn with_the_rights_of_the_chart_a_replica_does_all_that_it_has_to() {
         there.then_some(())
     })
     .await;
+    until("the group has its status", || async {
+        let group = mesh.groups().get(GROUP).await.ok()?;
+        (group.data["status"]["workloads"] == 0).then_some(())
+    })
+    .await;
+    let user = format!("system:serviceaccount:{OURS}:{ACCOUNT}");
+    calls::are_those_granted(&mesh.calls(), &user);
 }
 
 #[tokio::test]

@@ -115,6 +115,14 @@ impl Vm {
         (session, assignment)
     }
 
+    /// A new stream, which ends before it is a workload; answers with the reason.
+    pub(super) async fn is_refused(&mut self, addr: SocketAddr) -> String {
+        match self.open(addr).await {
+            Ok(mut session) => session.refused().await,
+            Err(status) => reason(&status),
+        }
+    }
+
     /// The same, and it is well; answers with its name.
     pub(super) async fn join_well(&mut self, addr: SocketAddr) -> (Session, String) {
         let (mut session, assignment) = self.join(addr).await;
@@ -168,8 +176,13 @@ impl Session {
     }
 
     async fn say(&self, kind: harness_message::Kind) {
+        assert!(self.tries_to_say(kind).await);
+    }
+
+    /// Whether the stream was still there to say it on.
+    pub(super) async fn tries_to_say(&self, kind: harness_message::Kind) -> bool {
         let message = v1::HarnessMessage { kind: Some(kind) };
-        self.say.send(message).await.unwrap();
+        self.say.send(message).await.is_ok()
     }
 
     /// Says how it is, and nothing more.
@@ -231,6 +244,16 @@ impl Session {
         self.hears("assignment", |heard| match heard {
             Ok(Kind::Assignment(assignment)) => Some(assignment),
             _ => None,
+        })
+        .await
+    }
+
+    /// Why the stream ends, which it does before there is an assignment.
+    async fn refused(&mut self) -> String {
+        self.hears("refusal", |heard| match heard {
+            Ok(Kind::Assignment(told)) => panic!("let in: {told:?}"),
+            Ok(_) => None,
+            Err(end) => Some(end.unwrap_or_default()),
         })
         .await
     }
