@@ -29,6 +29,7 @@ pub struct Metrics {
     events: Family<Outcome, Counter>,
     session_ends: Family<End, Counter>,
     goaways: Family<End, Counter>,
+    config_acks: Family<Outcome, Counter>,
     sweeps: Family<Outcome, Counter>,
     kubernetes: kubernetes::metrics::Metrics,
 }
@@ -148,6 +149,12 @@ impl Default for Metrics {
         );
         let session_ends = Family::default();
         let goaways = Family::default();
+        let config_acks = Family::default();
+        registry.register(
+            "config_acks",
+            "Answers of harnesses to their assignments: APPLIED, DEFERRED, REJECTED",
+            Family::clone(&config_acks),
+        );
         let sweeps = Family::default();
         registry.register(
             "session_end",
@@ -182,6 +189,7 @@ impl Default for Metrics {
             events,
             session_ends,
             goaways,
+            config_acks,
             sweeps,
             kubernetes,
         }
@@ -223,6 +231,11 @@ impl Metrics {
     /// Counts a VM that was asked for another session.
     pub fn goaway(&self, reason: &'static str) {
         self.goaways.get_or_create(&End { reason }).inc();
+    }
+
+    /// Counts an answer of a harness to its assignment.
+    pub fn config_ack(&self, outcome: &'static str) {
+        self.config_acks.get_or_create(&Outcome { outcome }).inc();
     }
 
     /// Counts a look for lost VMs.

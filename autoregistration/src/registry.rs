@@ -200,6 +200,8 @@ pub enum Effect {
     SentAway(&'static str),
     /// Count how a session ended.
     Ended(&'static str),
+    /// Count what a harness said to its assignment.
+    Acknowledged(&'static str),
     /// Count how a look for the lost ended.
     Swept(&'static str),
 }

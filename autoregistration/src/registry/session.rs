@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use linkerd_harness_api::v1::{
-    self, controller_message::Kind, harness_message, health_ack::Outcome, health_report::State,
-    leave::Mode,
+    self, config_ack, controller_message::Kind, harness_message, health_ack::Outcome,
+    health_report::State, leave::Mode,
 };
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::health::{Health, Status};
 use super::hello::{self, Hello};
@@ -40,6 +40,8 @@ pub(super) struct Session {
     /// Whether no other replica has its VM.
     pub(super) claimed: bool,
     stale_reports: u32,
+    /// It has said that it does not take what it was sent last.
+    rejects: bool,
 }
 
 /// How far a stream has come.
@@ -83,6 +85,7 @@ impl Session {
             owed: None,
             claimed: false,
             stale_reports: 0,
+            rejects: false,
         }
     }
 }
@@ -110,9 +113,7 @@ impl Registry {
             Some(harness_message::Kind::Leave(leave)) => {
                 self.take_leave(stream, leave.mode(), &leave.reason);
             }
-            Some(harness_message::Kind::ConfigAck(ack)) => {
-                debug!(stream, outcome = ?ack.outcome(), detail = hello::quote(&ack.message), "assignment acknowledged");
-            }
+            Some(harness_message::Kind::ConfigAck(ack)) => self.take_ack(stream, &ack),
             Some(harness_message::Kind::Hello(_)) => self.end(
                 stream,
                 Some(Refusal::new(
@@ -173,6 +174,28 @@ impl Registry {
             session.answered = Some((seq, self.now));
             self.send(stream, Kind::Heartbeat(v1::Heartbeat { seq }));
         }
+    }
+
+    /// What a harness says to its assignment.
+    fn take_ack(&mut self, stream: StreamId, ack: &v1::ConfigAck) {
+        let Some(session) = self.sessions.get_mut(&stream) else {
+            return;
+        };
+        let (outcome, detail) = (ack.outcome(), hello::quote(&ack.message));
+        // Once for each assignment, however often it is said.
+        if outcome == config_ack::Outcome::Rejected && !std::mem::replace(&mut session.rejects, true)
+        {
+            let (group, hostname) = (&session.hello.group, &session.hello.hostname);
+            warn!(%group, hostname, detail, "a VM does not take its assignment, its proxy goes on with the last one");
+        } else {
+            debug!(stream, ?outcome, detail, "assignment acknowledged");
+        }
+        self.effects.push(Effect::Acknowledged(match outcome {
+            config_ack::Outcome::Applied => "APPLIED",
+            config_ack::Outcome::Deferred => "DEFERRED",
+            config_ack::Outcome::Rejected => "REJECTED",
+            config_ack::Outcome::Unspecified => "UNSPECIFIED",
+        }));
     }
 
     fn take_health(&mut self, stream: StreamId, health: Health) {
@@ -368,6 +391,7 @@ impl Registry {
                 self.effects.push(Effect::Count("ASSIGNED"));
             }
             assignment.config_hash.clone_into(&mut session.sent);
+            session.rejects = false;
             self.send(stream, Kind::Assignment(assignment));
         }
     }

@@ -424,6 +424,7 @@ impl Task {
             }
             Effect::SentAway(reason) => self.metrics.goaway(reason),
             Effect::Ended(reason) => self.metrics.session_end(reason),
+            Effect::Acknowledged(outcome) => self.metrics.config_ack(outcome),
             Effect::Swept(outcome) => self.metrics.sweep(outcome),
             Effect::Answer(ask, claimed) => {
                 if let Some(reply) = self.asks.remove(&ask) {

@@ -172,7 +172,10 @@ impl Bench {
                     }
                 }
                 Effect::Notice(notice) => self.notices.push(*notice),
-                Effect::Ended(_) | Effect::SentAway(_) | Effect::Swept(_) => {}
+                Effect::Ended(_)
+                | Effect::SentAway(_)
+                | Effect::Acknowledged(_)
+                | Effect::Swept(_) => {}
                 other => seen.push(other),
             }
         }

@@ -4,6 +4,7 @@ mod changes;
 mod faults;
 mod hands;
 mod meddling;
+mod pace;
 mod scale;
 mod slices;
 mod writes;
@@ -54,7 +55,17 @@ impl Kept {
 
     /// With a client of its own.
     async fn with(cluster: &Cluster, own: Client, namespace: &str) -> Self {
-        let store = Store::load(own, &Scope::everywhere(), MANY, Metrics::default()).await;
+        Self::paced(cluster, own, namespace, MANY).await
+    }
+
+    /// With so many writes a second.
+    async fn paced(
+        cluster: &Cluster,
+        own: Client,
+        namespace: &str,
+        settings: StoreSettings,
+    ) -> Self {
+        let store = Store::load(own, &Scope::everywhere(), settings, Metrics::default()).await;
         let (wishes, receiver) = mpsc::unbounded_channel();
         let (sender, news) = mpsc::channel(16);
         let mut kept = Self {

@@ -15,6 +15,12 @@ async fn a_vm_that_dies_is_unknown_after_the_grace_and_back_as_it_was_and_gone_a
     let mut vm = Vm::new(1);
     let (session, workload) = vm.join_well(replicas[1].registration()).await;
     let (before, _) = mesh.workload(&workload).await;
+    // A leader that is new waits for longer than the grace before it calls anybody lost.
+    let judged = "autoregistration_sweeps_total{outcome=\"COMPLETE\"}";
+    until("the leader judges", || async {
+        (replicas[0].metric(judged).await > 0).then_some(())
+    })
+    .await;
     let died = Instant::now();
     drop(session);
     let (_, ready) = mesh.is_ready(&workload, "Unknown").await;

@@ -53,6 +53,10 @@ async fn what_peers_must_be_told_anew_takes_one_in_four_of_a_group_out_at_a_time
     for number in 1..=VMS {
         sessions.push(Vm::new(number).join_well(replica.registration()).await);
     }
+    // One that is away now follows when it is back.
+    let mut away = Vm::new(VMS + 1);
+    let (gone, missing) = away.join_well(replica.registration()).await;
+    drop(gone);
     let most = most_out(&mesh).await;
     let opaque = "config.linkerd.io/opaque-ports";
     mesh.group(json!({ "template": {
@@ -70,18 +74,25 @@ async fn what_peers_must_be_told_anew_takes_one_in_four_of_a_group_out_at_a_time
     }
     let most = *most.lock().unwrap();
     assert!(most > 0, "Linkerd would not have told open streams");
-    assert!(most <= usize::from(VMS) / 4, "{most} were out at once");
+    assert!(most <= usize::from(VMS + 1) / 4, "{most} were out at once");
 
+    shows(&mesh, VMS, "False").await;
+    let _back = away.join(replica.registration()).await;
+    mesh.comes_to_be(&missing, "it has followed", edited).await;
+    shows(&mesh, VMS + 1, "True").await;
+}
+
+/// The status of the group says that so many of all are as it describes them, and whether that is all there is to do.
+async fn shows(mesh: &Mesh, updated: u8, rolled_out: &str) {
     until("the status of the group says so", || async {
         let group = mesh.groups().get(GROUP).await.ok()?;
         let status = &group.data["status"];
-        let all = u64::from(VMS);
-        let counted =
-            status["workloads"] == all && status["ready"] == all && status["updated"] == all;
+        let counted = status["workloads"] == VMS + 1 && status["updated"] == updated;
+        let ready = status["ready"].as_u64()? >= updated.into();
         let conditions = status["conditions"].as_array()?;
-        let done = conditions.iter().find(|it| it["type"] == "RolledOut")?["status"] == "True";
+        let is_done = &conditions.iter().find(|it| it["type"] == "RolledOut")?["status"];
         let observed = status["observedGeneration"].as_i64() == group.metadata.generation;
-        (counted && done && observed).then_some(())
+        (counted && ready && is_done == rolled_out && observed).then_some(())
     })
     .await;
 }

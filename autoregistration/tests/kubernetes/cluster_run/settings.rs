@@ -2,9 +2,12 @@
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, Patch, PatchParams};
+use linkerd_harness_api::v1::config_ack::Outcome;
+use linkerd_harness_api::v1::{self, harness_message};
 use serde_json::json;
 
-use super::mesh::NAMESPACE;
+use super::mesh::{NAMESPACE, until};
+use super::replica::Plan;
 use super::{Mesh, Vm};
 
 const LOG: &str = "config.linkerd.io/proxy-log-level";
@@ -39,7 +42,7 @@ async fn a_group_s_annotation_hides_its_namespace_s_which_hides_the_mesh_s_and_a
         .await;
     let told = session.assignment().await;
     assert_ne!(told.config_hash, first.config_hash);
-    let log = |told: &linkerd_harness_api::v1::Assignment| {
+    let log = |told: &v1::Assignment| {
         told.proxy.as_ref().unwrap().extra_env["LINKERD2_PROXY_LOG"].clone()
     };
     assert_eq!(log(&told), "trace");
@@ -49,4 +52,27 @@ async fn a_group_s_annotation_hides_its_namespace_s_which_hides_the_mesh_s_and_a
     assert_eq!(told.proxy, first.proxy);
     annotate(json!({ LOG: null })).await;
     assert_eq!(log(&session.assignment().await), "info");
+}
+
+#[tokio::test]
+async fn what_vms_say_to_their_assignments_is_counted() {
+    let mesh = Mesh::start().await;
+    let replica = Plan::new(&mesh, 1).start().await;
+    let (session, told) = Vm::new(1).join(replica.registration()).await;
+    for outcome in [Outcome::Deferred, Outcome::Applied, Outcome::Rejected] {
+        let ack = v1::ConfigAck {
+            config_hash: told.config_hash.clone(),
+            outcome: outcome.into(),
+            message: "for a test".to_owned(),
+        };
+        let kind = harness_message::Kind::ConfigAck(ack);
+        assert!(session.tries_to_say(kind).await);
+    }
+    for outcome in ["DEFERRED", "APPLIED", "REJECTED"] {
+        let line = format!("autoregistration_config_acks_total{{outcome=\"{outcome}\"}}");
+        until(&line, || async {
+            (replica.metric(&line).await == 1).then_some(())
+        })
+        .await;
+    }
 }
