@@ -7,6 +7,7 @@ use futures::{StreamExt as _, stream};
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+    SelfSubjectRulesReview, SelfSubjectRulesReviewSpec,
 };
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
@@ -173,6 +174,37 @@ async fn grants_what_is_called(
     let answers = stream::iter(asked).buffer_unordered(AT_ONCE);
     let wrong: Vec<String> = answers.filter_map(|wrong| async { wrong }).collect().await;
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What nobody thought of to ask about: all rules there are, whatever they are about.
+#[tokio::test]
+async fn no_rule_is_about_anything_that_the_program_does_not_call() {
+    let (server, cluster) = with_linkerd().await;
+    install(&cluster).await;
+    let client = as_the_program(&server).await;
+    let mut seen = BTreeSet::new();
+    for namespace in NAMESPACES.into_iter().filter(|it| !it.is_empty()) {
+        let review = SelfSubjectRulesReview {
+            spec: SelfSubjectRulesReviewSpec {
+                namespace: Some(namespace.to_owned()),
+            },
+            ..SelfSubjectRulesReview::default()
+        };
+        let reviews = Api::<SelfSubjectRulesReview>::all(client.clone());
+        let answer = reviews.create(&PostParams::default(), &review).await;
+        for rule in answer.unwrap().status.unwrap().resource_rules {
+            for group in rule.api_groups.iter().flatten() {
+                let resources = rule.resources.iter().flatten();
+                seen.extend(resources.map(|resource| format!("{group}/{resource}")));
+            }
+        }
+    }
+    // Everybody may ask who he is and what he may do.
+    seen.retain(|it| {
+        !it.starts_with("authentication.k8s.io/") && !it.starts_with("authorization.k8s.io/")
+    });
+    let called = CALLS.iter().map(|calls| calls.resource.to_owned());
+    assert_eq!(seen, called.collect());
 }
 
 /// Reviews answer about words; these are the calls themselves.

@@ -18,13 +18,18 @@ async fn deaf(server: &ApiServer, cluster: &Cluster, namespace: &str) -> Kept {
 async fn what_a_person_changes_is_changed_back() {
     let cluster = Cluster::shared().await;
     let mut kept = Kept::start(&cluster, "store-edits").await;
-    kept.wish("a", present(&spec("a"), healthy()));
-    kept.until_so("a", &spec("a"), &healthy()).await;
+    let mut wanted = spec("a");
+    wanted
+        .annotations
+        .insert("note".to_owned(), "ours".to_owned());
+    kept.wish("a", present(&wanted, healthy()));
+    kept.until_so("a", &wanted, &healthy()).await;
     let edits = [
         json!({ "metadata": { "labels": { "app": "other" } } }),
         json!({ "metadata": { "annotations": { "meshexpansion.io/instance": "cd" } } }),
         json!({ "metadata": { "ownerReferences": [] } }),
         json!({ "metadata": { "labels": { "meshexpansion.io/group": "other" } } }),
+        json!({ "metadata": { "annotations": { "note": "theirs" } } }),
         json!({ "metadata": { "annotations": { "meshexpansion.io/hostname": "other" } } }),
         json!({ "spec": { "ports": [{ "name": "other", "port": 81, "protocol": "TCP" }] } }),
         json!({ "spec": { "ports": [{ "port": 53, "protocol": "UDP" }] } }),
@@ -34,9 +39,9 @@ async fn what_a_person_changes_is_changed_back() {
     for edit in edits {
         kept.edit("a", edit.clone()).await;
         let what = format!("the store has heard of {edit}");
-        kept.until(&what, |kept| !kept.is_so("a", &spec("a"), &healthy()))
+        kept.until(&what, |kept| !kept.is_so("a", &wanted, &healthy()))
             .await;
-        kept.until_so("a", &spec("a"), &healthy()).await;
+        kept.until_so("a", &wanted, &healthy()).await;
     }
     let status = json!({ "status": { "conditions": [{ "type": "Ready", "status": "False", "reason": "Person" }] } });
     let patched = kept
@@ -45,10 +50,10 @@ async fn what_a_person_changes_is_changed_back() {
         .await;
     drop(patched.unwrap());
     kept.until("the store has heard", |kept| {
-        !kept.is_so("a", &spec("a"), &healthy())
+        !kept.is_so("a", &wanted, &healthy())
     })
     .await;
-    kept.until_so("a", &spec("a"), &healthy()).await;
+    kept.until_so("a", &wanted, &healthy()).await;
 }
 
 #[tokio::test]
