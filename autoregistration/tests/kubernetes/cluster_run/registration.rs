@@ -100,8 +100,14 @@ async fn leave(
     // It fell a moment ago, so it is held for a while.
     session.says(State::Healthy).await;
     mesh.is_ready(name, "True").await;
+    let mut other = Vm::new(9);
+    let (mut removed, its_name) = other.join_well(addr).await;
     session.leaves(Mode::Reboot).await;
     assert_eq!(session.end().await, None);
+    removed.leaves(Mode::Remove).await;
+    assert_eq!(removed.end().await, None);
+    // What is removed later than this one would have been.
+    mesh.is_gone(&its_name).await;
     mesh.comes_to_be(name, "it is kept", draining).await;
 
     vm.hello.session_id = vec![7; 16];
