@@ -55,6 +55,8 @@ pub struct Group {
     pub edition: i64,
     /// Whether it is being deleted, so that nobody can join it any more.
     pub deleting: bool,
+    /// Whether nobody new may join, and members stay as they are.
+    pub paused: bool,
     /// Labels of its workloads.
     pub labels: BTreeMap<String, String>,
     /// Annotations of its workloads.
@@ -303,6 +305,20 @@ impl Reader {
 }
 
 // === impl Group ===
+
+impl Group {
+    /// The same group, with members that look like those of `before`.
+    pub fn described_as(&self, before: &Self) -> Self {
+        Self {
+            labels: before.labels.clone(),
+            annotations: before.annotations.clone(),
+            ports: before.ports.clone(),
+            probes: before.probes.clone(),
+            allowed_labels: before.allowed_labels.clone(),
+            ..self.clone()
+        }
+    }
+}
 
 // `v1::Probe` is a protobuf message: it has no floats here, so that equality is total, but derives only `PartialEq`.
 impl Eq for Group {}

@@ -38,6 +38,8 @@ pub enum Reason {
     GroupNotFound,
     /// The group is being deleted.
     GroupTerminating,
+    /// The group is paused, and this VM is no member of it.
+    GroupPaused,
     /// The API server does not answer.
     ApiUnavailable,
     /// The API server refuses the workload.
@@ -144,6 +146,7 @@ impl Reason {
             Self::GroupFull => "GROUP_FULL",
             Self::GroupNotFound => "GROUP_NOT_FOUND",
             Self::GroupTerminating => "GROUP_TERMINATING",
+            Self::GroupPaused => "GROUP_PAUSED",
             Self::ApiUnavailable => "API_UNAVAILABLE",
             Self::ApiRefused => "API_REFUSED",
             Self::InvalidHello => "INVALID_HELLO",

@@ -1,5 +1,5 @@
-//! Annotations of an `ExternalGroup` that say what fields say. They are for a cluster in which somebody else has
-//! installed a definition without those fields: there an API server drops the fields without a word.
+//! Annotations of an `ExternalGroup`. The first ones say what fields say: they are for a cluster in which somebody else
+//! has installed a definition without those fields, where an API server drops the fields without a word.
 
 /// Further probes, beside those of `spec.probes`: a YAML or JSON list.
 pub const PROBES: &str = "meshexpansion.io/probes";
@@ -7,3 +7,5 @@ pub const PROBES: &str = "meshexpansion.io/probes";
 pub const ACCESS: &str = "meshexpansion.io/access";
 /// `spec.access.allowedLabels`: keys, separated by commas.
 pub const ALLOWED_LABELS: &str = "meshexpansion.io/access-allowed-labels";
+/// `"true"`: nobody new joins, and members stay as they are.
+pub const PAUSED: &str = "meshexpansion.io/paused";

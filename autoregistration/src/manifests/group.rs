@@ -74,6 +74,7 @@ pub(super) fn read(object: &Node<'_>) -> Option<Group> {
         generation: 1,
         edition: 1,
         deleting: false,
+        paused: said.field(crd_annotations::PAUSED).switch(),
         namespace,
         name,
         labels: labels::read(&template.field("metadata").field("labels")),

@@ -152,6 +152,19 @@ impl<'a> Node<'a> {
         self.text()
     }
 
+    /// Text that is `true` or `false`, which is also meant when it is absent.
+    pub(super) fn switch(&self) -> bool {
+        match self.text().as_deref() {
+            None | Some("false") => false,
+            Some("true") => true,
+            Some(other) => {
+                let other = other.escape_debug();
+                self.problem(format!("`{other}` is neither \"true\" nor \"false\""));
+                false
+            }
+        }
+    }
+
     /// Text that parses as `T`.
     pub(super) fn parsed<T>(&self) -> Option<T>
     where

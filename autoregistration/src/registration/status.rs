@@ -55,7 +55,8 @@ fn code(reason: Reason) -> Code {
         Reason::NameTaken
         | Reason::StaleGeneration
         | Reason::UnusableIdentity
-        | Reason::GroupTerminating => Code::FailedPrecondition,
+        | Reason::GroupTerminating
+        | Reason::GroupPaused => Code::FailedPrecondition,
         Reason::Superseded => Code::Aborted,
         Reason::RateLimited | Reason::GroupFull => Code::ResourceExhausted,
         Reason::HeartbeatMissed

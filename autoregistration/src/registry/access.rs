@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::workload::Workload;
 use super::{DefaultAccess, Registry};
+use crate::crd::annotations::PAUSED;
 use crate::refusal::{Reason, Refusal};
 
 /// Only an edit of the group helps, or fewer VMs.
@@ -18,7 +19,14 @@ impl Registry {
         let name = &workload.group;
         let key = (name.namespace.to_string(), name.name.to_string());
         let refuse = |reason, message| Some(Refusal::new(reason, message).retry_after(RETRY));
-        let Some(access) = &self.manifests.groups.get(&key)?.access else {
+        let group = self.manifests.groups.get(&key)?;
+        if group.paused && !self.is_in(workload) {
+            let message = format!(
+                "group {name} is paused, nobody new joins it; take the annotation {PAUSED} off the group"
+            );
+            return refuse(Reason::GroupPaused, message);
+        }
+        let Some(access) = &group.access else {
             return match self.rules.default_access {
                 DefaultAccess::TrustDomain => None,
                 DefaultAccess::Deny => {
@@ -52,12 +60,8 @@ impl Registry {
         }
         let others = self.workloads.companions(workload);
         // One that is in keeps its place, also when there are more than there may be.
-        let is_in = self
-            .workloads
-            .get(&workload.key())
-            .is_some_and(|known| known.fingerprint == workload.fingerprint && !known.is_leaving());
         if let Some(most) = access.max_workloads
-            && !is_in
+            && !self.is_in(workload)
             && usize::try_from(most).is_ok_and(|most| others >= most)
         {
             let message = format!(
@@ -67,5 +71,11 @@ impl Registry {
             return refuse(Reason::GroupFull, message);
         }
         None
+    }
+
+    /// Whether it is a member already, be its VM here or away.
+    fn is_in(&self, workload: &Workload) -> bool {
+        let known = self.workloads.get(&workload.key());
+        known.is_some_and(|it| it.fingerprint == workload.fingerprint && !it.is_leaving())
     }
 }

@@ -165,7 +165,8 @@ impl Registry {
         let fingerprint = Fingerprint::new(&hello.group, caller, &hello.instance_id);
         let key = self.key_of(fingerprint, hello)?;
         let mut made = Workload::new(key.1, fingerprint, caller, hello, self.now);
-        made.spec = Arc::new(made.shape(hello, group, &self.settings, &self.rules));
+        let known = self.workloads.get(&made.key()).unwrap_or(&made);
+        made.spec = Arc::new(known.shape(hello, group, &self.settings, &self.rules));
         Some(made)
     }
 

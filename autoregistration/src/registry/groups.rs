@@ -33,6 +33,7 @@ impl Registry {
             self.rules.service_network,
             &self.cluster_ips,
         );
+        let manifests = self.hold_back(manifests);
         let before = std::mem::replace(&mut self.manifests, manifests);
         let mut bereft = Vec::new();
         let mut edited = Vec::new();
@@ -70,6 +71,22 @@ impl Registry {
             )
         };
         Refusal::new(Reason::GroupNotFound, message)
+    }
+
+    /// What a paused group says of its members waits. Who may be one does not, nor whose they are.
+    fn hold_back(&self, manifests: Arc<Manifests>) -> Arc<Manifests> {
+        let paused = manifests.groups.iter().filter(|(_, group)| group.paused);
+        let held = paused.filter_map(|(key, group)| {
+            let held = group.described_as(self.manifests.groups.get(key)?);
+            (held != *group).then(|| (key.clone(), held))
+        });
+        let held = held.collect::<Vec<_>>();
+        if held.is_empty() {
+            return manifests;
+        }
+        let mut manifests = Manifests::clone(&manifests);
+        manifests.groups.extend(held);
+        Arc::new(manifests)
     }
 
     /// The group of a workload is gone.

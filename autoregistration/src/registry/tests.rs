@@ -5,6 +5,7 @@ mod addresses;
 mod edits;
 mod joining;
 mod leaving;
+mod paused;
 mod probe_kinds;
 mod readiness;
 mod replicas;

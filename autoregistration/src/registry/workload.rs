@@ -130,7 +130,7 @@ impl Workload {
         settings: &Settings,
         rules: &Rules,
     ) -> Spec {
-        Spec {
+        let spec = Spec {
             group: group.name.clone(),
             group_uid: group.uid.clone(),
             fingerprint: self.fingerprint.to_hex(),
@@ -148,18 +148,35 @@ impl Workload {
                 settings.linkerd_namespace,
                 settings.identity_trust_domain
             ),
+        };
+        self.held_back(group, spec)
+    }
+
+    /// `spec`, where the group is paused with what is there already: also a replica that has not seen the group before
+    /// it was paused changes no member.
+    fn held_back(&self, group: &Group, spec: Spec) -> Spec {
+        let is_described = !self.spec.group.is_empty();
+        if !group.paused || !is_described {
+            return spec;
+        }
+        Spec {
+            labels: self.spec.labels.clone(),
+            annotations: self.spec.annotations.clone(),
+            ports: self.spec.ports.clone(),
+            ..spec
         }
     }
 
     /// The same, where only the group is known to have changed.
     pub(super) fn reshaped(&self, group: &Group, settings: &Settings) -> Spec {
-        Spec {
+        let spec = Spec {
             group_uid: group.uid.clone(),
             labels: labels::kept(group, &self.spec.labels),
             annotations: settings.workload_annotations(group),
             ports: group.ports.clone(),
             ..Spec::clone(&self.spec)
-        }
+        };
+        self.held_back(group, spec)
     }
 
     /// Kubernetes namespace.

@@ -46,6 +46,8 @@ pub enum Reason {
     Lost,
     /// The group does not exist.
     GroupNotFound,
+    /// The group takes nobody new.
+    GroupPaused,
     /// Our identity may not join this group.
     IdentityNotAllowed,
     /// Another live workload has our address and port.
@@ -76,6 +78,7 @@ impl Reason {
             Self::NotAController => "NotAController",
             Self::Lost => "Lost",
             Self::GroupNotFound => "GroupNotFound",
+            Self::GroupPaused => "GroupPaused",
             Self::IdentityNotAllowed => "IdentityNotAllowed",
             Self::AddressInUse => "AddressInUse",
             Self::DuplicateInstance => "DuplicateInstance",
@@ -91,6 +94,7 @@ impl Reason {
     pub(super) fn named(name: &str) -> Self {
         match name {
             "GROUP_NOT_FOUND" => Self::GroupNotFound,
+            "GROUP_PAUSED" => Self::GroupPaused,
             "IDENTITY_NOT_ALLOWED" | "WRONG_TRUST_DOMAIN" | "NOT_SPIFFE" | "NO_CLIENT_IDENTITY" => {
                 Self::IdentityNotAllowed
             }

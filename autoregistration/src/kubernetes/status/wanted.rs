@@ -3,6 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::Shown;
+use crate::crd::annotations::PAUSED;
 use crate::crd::status::{ACCEPTED, ExternalGroupStatus, RESTRICTED, ROLLED_OUT, SETTINGS_TAKEN};
 use crate::kubernetes::known::Refused;
 use crate::manifests::{FieldProblem, Group};
@@ -94,7 +95,14 @@ impl Facts<'_> {
             let message = "the group is being deleted, no VM can join it";
             return ("False", "Terminating", message.to_owned());
         }
+        let is_paused = self.group.is_some_and(|group| group.paused);
         match self.refused {
+            None if is_paused => {
+                let message = format!(
+                    "the group is paused ({PAUSED}): nobody new joins, members stay as they are"
+                );
+                ("False", "Paused", message)
+            }
             None => ("True", "Accepted", "VMs can join".to_owned()),
             Some(refused) if refused.kept => {
                 let message = format!(
@@ -138,6 +146,9 @@ impl Facts<'_> {
         if self.refused.is_some() {
             let message = "this generation is not taken, see Accepted";
             ("False", "NotAccepted", message.to_owned())
+        } else if self.group.is_some_and(|group| group.paused) {
+            let message = "the group is paused: an edit of it reaches nobody until it is resumed";
+            ("Unknown", "Paused", message.to_owned())
         } else if updated < workloads {
             let message = format!(
                 "{updated} of {workloads} workloads are as this generation describes them; one whose VM is away follows when \
