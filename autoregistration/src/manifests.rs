@@ -18,6 +18,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use linkerd_harness_api::v1;
 use linkerd_harness_core::labels::KeyPattern;
@@ -57,6 +58,8 @@ pub struct Group {
     pub deleting: bool,
     /// Whether nobody new may join, and members stay as they are.
     pub paused: bool,
+    /// How long the workload of a VM that is away is kept; `None` when the group does not say.
+    pub workload_ttl: Option<Duration>,
     /// Labels of its workloads.
     pub labels: BTreeMap<String, String>,
     /// Annotations of its workloads.

@@ -9,3 +9,5 @@ pub const ACCESS: &str = "meshexpansion.io/access";
 pub const ALLOWED_LABELS: &str = "meshexpansion.io/access-allowed-labels";
 /// `"true"`: nobody new joins, and members stay as they are.
 pub const PAUSED: &str = "meshexpansion.io/paused";
+/// How long a member that is away is waited for before its workload is removed, in place of `--workload-ttl`.
+pub const WORKLOAD_TTL: &str = "meshexpansion.io/workload-ttl";

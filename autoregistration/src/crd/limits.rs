@@ -1,6 +1,8 @@
 //! Limits and defaults of an `ExternalGroup`: the schema that an API server checks and the reader of manifests both
 //! take them from here.
 
+use std::time::Duration;
+
 /// Characters of a group's name, so that `<group>-<10 hex>` is a DNS label, of at most 63.
 pub const NAME: usize = 52;
 /// Probes of a group.
@@ -19,6 +21,10 @@ pub const COMMAND_WORDS: usize = linkerd_harness_core::probe::COMMAND_WORDS;
 pub const COMMAND_CHARS: usize = linkerd_harness_core::probe::COMMAND_CHARS;
 /// Entries of each list of `access`.
 pub const ACCESS: usize = 256;
+
+/// How long the workload of a VM that is away is kept: least, and most.
+pub const WORKLOAD_TTL: (Duration, Duration) =
+    (Duration::from_secs(1), Duration::from_secs(30 * 24 * 3600));
 
 /// Failures in a row until a workload is not ready.
 pub const FAILURE_THRESHOLD: u32 = 3;

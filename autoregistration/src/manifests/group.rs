@@ -2,7 +2,9 @@
 //! the reference; both are taken.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
+use linkerd_harness_core::config;
 use linkerd_harness_core::names::{DnsLabel, PortRange};
 
 use super::node::Node;
@@ -74,6 +76,7 @@ pub(super) fn read(object: &Node<'_>) -> Option<Group> {
         generation: 1,
         edition: 1,
         deleting: false,
+        workload_ttl: workload_ttl(&said.field(crd_annotations::WORKLOAD_TTL)),
         paused: said.field(crd_annotations::PAUSED).switch(),
         namespace,
         name,
@@ -87,6 +90,18 @@ pub(super) fn read(object: &Node<'_>) -> Option<Group> {
         allowed_labels,
         ports,
     })
+}
+
+fn workload_ttl(annotation: &Node<'_>) -> Option<Duration> {
+    let text = annotation.text()?;
+    let (least, most) = limits::WORKLOAD_TTL;
+    let read = config::duration(&text).and_then(|ttl| match ttl {
+        ttl if ttl < least => Err("is less than 1s".to_owned()),
+        ttl if ttl > most => Err("is more than 720h".to_owned()),
+        ttl => Ok(ttl),
+    });
+    read.map_err(|error| annotation.problem(format!("`{}` {error}", text.escape_debug())))
+        .ok()
 }
 
 /// The uid of a group of a file, which has none: the same after a restart of ours.

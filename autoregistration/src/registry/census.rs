@@ -140,7 +140,7 @@ impl Registry {
         let now = self.now;
         let mut called = 0;
         for key in self.lost() {
-            let (grace, ttl) = (self.rules.disconnect_grace, self.rules.workload_ttl);
+            let (grace, ttl) = (self.rules.disconnect_grace, self.ttl(&key));
             let Some(workload) = self.workloads.get_mut(&key) else {
                 continue;
             };
@@ -189,18 +189,29 @@ impl Registry {
             return None;
         }
         self.workloads
-            .values()
-            .filter(|workload| !workload.is_leaving())
-            .filter_map(|workload| {
+            .iter()
+            .filter(|(_, workload)| !workload.is_leaving())
+            .filter_map(|(key, workload)| {
                 let unknown = workload.condition.ready.status == Status::Unknown;
                 let after = if unknown {
-                    self.rules.workload_ttl
+                    self.ttl(key)
                 } else {
                     self.rules.disconnect_grace
                 };
                 Some(workload.lost_since()?.saturating_add(after))
             })
             .min()
+    }
+
+    /// How long the workload is kept while its VM is away. Nobody is taken for gone who is not yet taken for lost.
+    fn ttl(&self, key: &Key) -> Duration {
+        let group = self.workloads.get(key).and_then(|workload| {
+            let group = (key.0.clone(), workload.group.name.to_string());
+            self.manifests.groups.get(&group)
+        });
+        let ttl = group.and_then(|group| group.workload_ttl);
+        ttl.unwrap_or(self.rules.workload_ttl)
+            .max(self.rules.disconnect_grace)
     }
 
     fn lost(&self) -> Vec<Key> {

@@ -50,6 +50,9 @@ impl Registry {
             self.bereave(&key, now);
         }
         self.roll_out(edited);
+        // How long those are kept that are away may be another time now.
+        let judgement = self.judgement_due();
+        self.due_at(judgement);
         // Those whose group is still missing have been told so.
         let manifests = Arc::clone(&self.manifests);
         self.admit_waiting(|wait, hello| {

@@ -5,6 +5,7 @@ mod addresses;
 mod edits;
 mod joining;
 mod leaving;
+mod lifetime;
 mod paused;
 mod probe_kinds;
 mod readiness;
