@@ -15,6 +15,7 @@ pub mod task;
 
 mod access;
 mod admission;
+mod ahead;
 mod assignment;
 mod census;
 mod claims;
@@ -235,6 +236,8 @@ pub struct Registry {
     sessions: BTreeMap<StreamId, Session>,
     /// Streams whose place others ask for.
     challenged: BTreeSet<StreamId>,
+    /// Streams whose VM knows of a newer edition of its group, and until when they wait for ours.
+    ahead: BTreeSet<(Duration, StreamId)>,
     /// Streams that wait for an address to be free.
     roomers: BTreeSet<StreamId>,
     /// Streams whose VM the other replicas are asked for.
@@ -299,6 +302,7 @@ impl Registry {
             workloads: Workloads::default(),
             sessions: BTreeMap::new(),
             challenged: BTreeSet::new(),
+            ahead: BTreeSet::new(),
             roomers: BTreeSet::new(),
             claiming: BTreeMap::new(),
             breaker: Breaker::default(),

@@ -88,6 +88,7 @@ fn run(input: &[u8]) -> bool {
                     | Effect::Answer(..)
                     | Effect::Notice(_)
                     | Effect::Ended(_)
+                    | Effect::Acknowledged(_)
                     | Effect::SentAway(_)
                     | Effect::Swept(_) => {}
                 }

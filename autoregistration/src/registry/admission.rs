@@ -93,6 +93,9 @@ impl Registry {
         if group.deleting {
             return self.refuse(stream, group_terminating(&hello));
         }
+        if self.waits_for_edition(stream, &hello) {
+            return;
+        }
         let Some(made) = self.candidate(&caller, &hello, &group) else {
             return self.refuse(stream, name_taken(&hello));
         };

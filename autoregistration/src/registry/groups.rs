@@ -58,6 +58,10 @@ impl Registry {
         self.admit_waiting(|wait, hello| {
             matches!(wait, Wait::Group) && manifests.groups.contains_key(&group_key(hello))
         });
+        self.admit_waiting(|wait, hello| {
+            let group = manifests.groups.get(&group_key(hello));
+            *wait == Wait::Edition && group.is_none_or(|group| hello.edition <= group.edition)
+        });
     }
 
     /// Why nobody can be in this group.

@@ -31,6 +31,8 @@ pub struct Hello {
     pub zone: String,
     /// Labels that it asks for.
     pub labels: BTreeMap<String, String>,
+    /// Edition of the group of which it was told last; 0 when of none.
+    pub edition: i64,
     /// Present health.
     pub health: Health,
     /// For people, may be empty; printable ASCII.
@@ -112,6 +114,7 @@ pub fn check(wire: v1::Hello) -> Result<Hello, Refusal> {
         proxy_inbound_port,
         zone: wire.zone,
         labels,
+        edition: wire.resume.map_or(0, |resume| resume.group_generation),
         health: Health::from_wire(wire.health.unwrap_or_default()),
         hostname: hostname
             .chars()

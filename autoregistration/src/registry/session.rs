@@ -30,6 +30,7 @@ pub(super) struct Session {
     /// As it was said, but with the newest health and addresses.
     pub(super) hello: Hello,
     pub(super) stage: Stage,
+    pub(super) opened: Duration,
     pub(super) last_heard: Duration,
     /// The last heartbeat of the harness that was answered, and when.
     answered: Option<(u64, Duration)>,
@@ -58,6 +59,8 @@ pub(super) enum Stage {
 pub(super) enum Wait {
     /// Its group to appear.
     Group,
+    /// An edit of its group that it knows of to reach us.
+    Edition,
     /// The answer of the stream that holds its workload.
     Answer {
         /// The holder.
@@ -79,6 +82,7 @@ impl Session {
             caller,
             hello,
             stage: Stage::Waiting(Wait::Group),
+            opened: now,
             last_heard: now,
             answered: None,
             sent: Vec::new(),

@@ -37,6 +37,7 @@ impl Registry {
             self.judge_lost();
         }
         self.sweep_held();
+        self.sweep_ahead();
         self.sweep_waits();
         self.sweep_asked();
         if !self.rollout.is_empty() && self.batch_at <= now {
@@ -50,10 +51,12 @@ impl Registry {
         let batch = (!self.rollout.is_empty()).then_some(self.batch_at);
         let asked = self.asked.values().map(|asked| asked.until);
         let held = self.held.first().map(|(until, _)| *until);
+        let ahead = self.ahead.first().map(|(until, _)| *until);
         self.answers()
             .map(|(_, until)| until)
             .chain(asked)
             .chain(held)
+            .chain(ahead)
             .chain(self.silence_due)
             .chain(self.judgement_due())
             .chain(restore)
@@ -120,7 +123,8 @@ impl Registry {
         let stages = sessions.into_iter().flatten().map(|session| &session.stage);
         stages.filter_map(|stage| match stage {
             Stage::Waiting(Wait::Answer { holder, until }) => Some((*holder, *until)),
-            Stage::Waiting(Wait::Group | Wait::Replicas | Wait::Room) | Stage::Joined(_) => None,
+            Stage::Waiting(Wait::Group | Wait::Edition | Wait::Replicas | Wait::Room)
+            | Stage::Joined(_) => None,
         })
     }
 

@@ -2,6 +2,7 @@
 
 mod access;
 mod addresses;
+mod ahead;
 mod edits;
 mod joining;
 mod leaving;
