@@ -17,6 +17,7 @@ pub mod health;
 pub mod identity;
 pub mod interception;
 pub mod launch;
+mod listeners;
 pub mod logging;
 pub mod paths;
 pub mod proof;

@@ -1,13 +1,15 @@
 //! Whether a TCP port of this host takes connections.
 //!
-//! Read from the kernel's socket table, because a connection to the proxy's inbound port is an event for it: without
+//! Asked of the kernel, because a connection to the proxy's inbound port is an event for it: without
 //! a conntrack entry it warns of each one, with one it takes it for a peer that speaks no TLS. The kernel takes
-//! connections for a listening socket by itself, so the table says the same as a connection would.
+//! connections for a listening socket by itself, so it says the same as a connection would.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
+
+use crate::listeners::listeners;
 
 /// `self`, because `/proc/net` is hidden by systemd's `ProcSubset=pid`.
 const TABLES: [&str; 2] = ["/proc/self/net/tcp", "/proc/self/net/tcp6"];
@@ -15,8 +17,12 @@ const TABLES: [&str; 2] = ["/proc/self/net/tcp", "/proc/self/net/tcp6"];
 /// `TCP_LISTEN` as the table writes it.
 const LISTEN: &str = "0A";
 
-/// Whether something listens on the port, on any address.
+/// Whether something listens on the port, on any address. Where netlink does not tell, the socket table does.
 pub(super) async fn is_listening(port: u16, timeout: Duration) -> bool {
+    match listeners(Some(port)) {
+        Ok(found) => return !found.is_empty(),
+        Err(error) => tracing::debug!(%error, "the kernel does not tell of listeners"),
+    }
     let mut readable = false;
     for table in TABLES {
         match File::open(table).and_then(|file| in_table(BufReader::new(file), port)) {

@@ -45,15 +45,21 @@ pub async fn listen(backend: Backend, heard: watch::Sender<Heard>) {
         let error = match subscribe() {
             Ok(socket) => {
                 debug!("the kernel tells of changes to nf_tables");
+                // Of legacy rules it tells nothing.
+                heard.send_modify(|heard| heard.set_complete(backend != Backend::Legacy));
                 if said {
                     // Whatever happened meanwhile.
                     note(&heard, backend, [reader.lost()]);
                     said = false;
                 }
-                hear(&socket, &mut reader, |transactions| {
+                let error = hear(&socket, &mut reader, |transactions| {
                     note(&heard, backend, transactions);
-                })
-                .await
+                });
+                let error = error.await;
+                heard.send_modify(|heard| heard.set_complete(false));
+                // Whatever is happening now.
+                note(&heard, backend, [reader.lost()]);
+                error
             }
             Err(error) => error,
         };

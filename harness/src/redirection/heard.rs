@@ -17,6 +17,8 @@ pub struct Heard {
     count: u64,
     /// The newest of them: the last one is number `count`.
     newest: VecDeque<Option<Writer>>,
+    /// Whether the kernel tells of all of them.
+    complete: bool,
 }
 
 impl Heard {
@@ -32,6 +34,16 @@ impl Heard {
             self.newest.pop_front();
         }
         true
+    }
+
+    /// From now on the kernel tells of every change, or may not.
+    pub fn set_complete(&mut self, complete: bool) {
+        self.complete = complete;
+    }
+
+    /// Whether no change goes unheard.
+    pub fn is_complete(&self) -> bool {
+        self.complete
     }
 
     /// How many transactions the kernel told of, ours too.

@@ -25,6 +25,9 @@ use crate::report::Report;
 /// How often the host is compared with the plan when nothing was heard.
 pub const SWEEP: Duration = Duration::from_secs(10);
 
+/// So many times less often where every change would be heard of: each look runs programs, on a host where nothing happens.
+const RARELY: u32 = 6;
+
 /// Between attempts of a change that failed.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 
@@ -38,7 +41,8 @@ pub struct Inputs {
     pub plans: watch::Receiver<Option<Arc<Plan>>>,
     /// Changes that the kernel told of. May be one of which nothing is ever heard.
     pub heard: watch::Receiver<Heard>,
-    /// How often to look when nothing was heard; [`SWEEP`].
+    /// How often to look when nothing was heard; [`SWEEP`]. Rules that are in place are looked at less often where the
+    /// kernel tells of every change.
     pub sweep: Duration,
 }
 
@@ -82,6 +86,7 @@ pub async fn supervise<F: Firewall>(
             None => owner.take_out().await,
         };
         let next = owner.next_after(outcome);
+        let sweep = owner.patience(sweep);
         tokio::select! {
             changed = plans.changed() => if changed.is_err() { return },
             () = owner.vigil.disturbed(), if next == Next::Look => {}
@@ -172,6 +177,16 @@ impl<F: Firewall> Owner<F> {
             warn!(%by, "rules of ours came back while none are wanted, withdrawn again");
         } else {
             debug!(%by, "rules of ours came back while none are wanted, withdrawn again");
+        }
+    }
+
+    /// How long to wait for news. Without rules of ours, some may come back in a backend that the kernel tells nothing of.
+    fn patience(&self, sweep: Duration) -> Duration {
+        let in_place = self.phase.borrow().phase == Phase::Applied;
+        if in_place && self.vigil.is_complete() {
+            sweep * RARELY
+        } else {
+            sweep
         }
     }
 

@@ -3,8 +3,8 @@ mod heard;
 use std::sync::Mutex;
 
 use linkerd_harness_core::config::FailurePolicy;
-use linkerd_harness_core::redirect::backend::NoBackend;
-use linkerd_harness_core::redirect::netlink::{Transaction, Writer};
+use linkerd_harness_core::redirect::backend::{Backend, NoBackend};
+use linkerd_harness_core::redirect::netlink::{Reader, Transaction, Writer};
 use linkerd_harness_core::redirect::{Look, State};
 use tokio::time::{sleep, timeout};
 
@@ -288,6 +288,37 @@ async fn drift_is_repaired_and_counted_and_a_new_plan_is_no_drift() {
         3,
         "a host that matches is left alone"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_every_change_is_heard_of_a_quiet_host_is_looked_at_rarely() {
+    let host = FakeHost::default();
+    let heard = watch::Sender::new(Heard::default());
+    host.peek(|host| host.heard = Some(heard.clone()));
+    let mut running = start_with(host, SWEEP);
+    let complete = |complete| heard.send_modify(|heard| heard.set_complete(complete));
+    complete(true);
+    running.plans.send_replace(Some(mk_plan(1)));
+    reason(&mut running.reports, "Applied").await;
+    let looks = |running: &Running| running.host.peek(|host| host.looks);
+    sleep(SWEEP / 2).await;
+    let before = looks(&running);
+    sleep(SWEEP * 5).await;
+    assert_eq!(looks(&running), before);
+    sleep(SWEEP).await;
+    assert_eq!(looks(&running), before + 1, "it is still looked at");
+
+    // The kernel stops telling, and what was not heard is found.
+    complete(false);
+    running.host.peek(|host| host.rules = None);
+    let lost = Reader::new(Backend::Nft).lost();
+    heard.send_if_modified(|heard| heard.add(lost));
+    reason(&mut running.reports, "Repaired").await;
+    // It tells again, but of what happened meanwhile it does not.
+    complete(true);
+    running.host.peek(|host| host.rules = None);
+    sleep(SWEEP * 2).await;
+    assert!(running.host.peek(|host| host.rules.is_some()));
 }
 
 #[tokio::test(start_paused = true)]

@@ -32,6 +32,8 @@ pub(super) struct Vigil {
     heard: watch::Receiver<Heard>,
     /// What was heard before the last look; more is a reason for another one.
     looked: u64,
+    /// Whether every change since then is heard of.
+    complete: bool,
     /// What was heard when the rules were last known to be in place; who came later is a suspect.
     explained: u64,
     /// Processes that changed rules for us, and when that was over.
@@ -45,6 +47,7 @@ impl Vigil {
         Self {
             heard,
             looked: 0,
+            complete: false,
             explained: 0,
             own: vec![],
             paid: Instant::now(),
@@ -55,7 +58,13 @@ impl Vigil {
     pub(super) fn begin_look(&mut self) -> Mark {
         let mark = self.mark();
         self.looked = mark.count;
+        self.complete = self.heard.borrow().is_complete();
         mark
+    }
+
+    /// Whether every change since the last look began is heard of.
+    pub(super) fn is_complete(&self) -> bool {
+        self.complete && self.heard.borrow().is_complete()
     }
 
     /// What was heard until now.
