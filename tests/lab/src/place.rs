@@ -14,9 +14,10 @@ pub fn target() -> PathBuf {
         .map_or_else(|| source().join("target"), |dir| source().join(dir))
 }
 
-/// What the lab builds once and uses again: SPIRE, the root of the VMs.
+/// What the lab builds once and uses again: SPIRE, the root of the VMs. Without symbolic links, as mounts are listed.
 pub fn cache() -> PathBuf {
-    target().join("lab")
+    let cache = target().join("lab");
+    cache.canonicalize().unwrap_or(cache)
 }
 
 /// One directory for each lab that is up.

@@ -3,7 +3,7 @@
 //! The same distribution, because what is built here must run there, and because this machine's own mirror serves it.
 
 use std::fmt::Write as _;
-use std::fs;
+use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -34,6 +34,12 @@ pub fn prepare() -> Result<PathBuf> {
         distribution.codename,
         recipe.finish() & 0xffff_ffff
     ));
+    if root.exists() {
+        return Ok(root);
+    }
+    fs::create_dir_all(place::cache()).context("make the lab's cache")?;
+    let lock = File::create(root.with_extension("lock")).context("make a lock file")?;
+    lock.lock().context("wait for another installation")?;
     if root.exists() {
         return Ok(root);
     }

@@ -21,6 +21,8 @@ use crate::{cgroup, exec, place, poll};
 const KEPT: &str = "kept";
 /// Locked for as long as the maker of the lab lives.
 const LOCK: &str = "lock";
+/// In the cache: locked while one lab is made, or dead ones are removed. A lab that is half made looks like a dead one.
+const MAKING: &str = "run.lock";
 
 /// A lab's name and directory; all of it is taken down on drop.
 #[derive(Debug)]
@@ -34,7 +36,8 @@ pub struct Run {
 impl Run {
     /// A new one, after the leftovers of killed ones are gone. `lab` is the `lab` binary: it watches over us.
     pub fn start(lab: &Path) -> Result<Self> {
-        clean(false)?;
+        let making = one_at_a_time()?;
+        remove_dead(false);
         let name = free_name();
         let dir = place::runs().join(&name);
         fs::create_dir_all(&dir).with_context(|| format!("make `{}`", dir.display()))?;
@@ -42,6 +45,7 @@ impl Run {
         let lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock)
             .map_err(|(_, errno)| errno)
             .context("lock the lab's directory")?;
+        drop(making);
         // Its own process group, so that Ctrl-C does not reach it; its input ends when we do, however we end.
         let watcher = Command::new(lab)
             .args(["watch", &name])
@@ -106,6 +110,19 @@ pub fn watch(name: &str) -> Result<()> {
 
 /// Removes every lab whose maker is gone; kept ones only when `kept_too`. Answers how many there were.
 pub fn clean(kept_too: bool) -> Result<usize> {
+    let _making = one_at_a_time()?;
+    Ok(remove_dead(kept_too))
+}
+
+/// Held by whoever makes a lab or removes dead ones.
+fn one_at_a_time() -> Result<File> {
+    fs::create_dir_all(place::cache()).context("make the lab's cache")?;
+    let lock = File::create(place::cache().join(MAKING)).context("make a lock file")?;
+    lock.lock().context("wait for another lab to be made")?;
+    Ok(lock)
+}
+
+fn remove_dead(kept_too: bool) -> usize {
     let mut removed = 0;
     for entry in fs::read_dir(place::runs()).into_iter().flatten().flatten() {
         let dir = entry.path();
@@ -116,7 +133,7 @@ pub fn clean(kept_too: bool) -> Result<usize> {
         remove(&entry.file_name().to_string_lossy(), &dir);
         removed += 1;
     }
-    Ok(removed)
+    removed
 }
 
 /// A name that nothing on this machine has, not even the kept lab of another source tree. Short, because the names of
