@@ -53,6 +53,11 @@ pub struct ApiServer {
 #[derive(Clone, Debug, Default)]
 struct Place(Vec<String>);
 
+/// Builds Kubernetes' programs when there are none yet.
+pub fn prepare() -> Result<()> {
+    Binaries::find().map(drop)
+}
+
 // === impl Binaries ===
 
 impl Binaries {

@@ -2,14 +2,16 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::thread;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use clap::{Parser, Subcommand};
 use lab::lab::Lab;
 use lab::net::{self, Net};
+use lab::products::Products;
 use lab::run::{self, Run};
 use lab::vm::{Plan, Vm};
-use lab::{demo, measure, rootfs, screen};
+use lab::{apiserver, demo, measure, rootfs, screen, spire};
 
 #[derive(Parser)]
 #[command(about = "Hosts, VMs and SPIRE on one machine, to try linkerd-proxy-harness in")]
@@ -33,6 +35,8 @@ enum Verb {
     /// Brings up a network with one bare VM and waits (for the test of how a lab ends)
     #[command(hide = true)]
     Hold,
+    /// Builds what every lab needs and is slow to make: Go programs, the root of the VMs, the package
+    Prepare,
     /// Takes down every lab that is left, kept ones too
     Clean,
     /// Removes what the lab NAME left when its maker ends (used by the lab itself)
@@ -64,12 +68,27 @@ fn act(verb: Verb) -> anyhow::Result<()> {
             lab.keep()
         }
         Verb::Hold => hold(&program),
+        Verb::Prepare => prepare(),
         Verb::Clean => {
             screen::say(&format!("{} labs taken down", run::clean(true)?));
             Ok(())
         }
         Verb::Watch { name } => run::watch(&name),
     }
+}
+
+/// What waits for a mirror goes beside what needs the processors; API tests want theirs first.
+fn prepare() -> anyhow::Result<()> {
+    thread::scope(|scope| {
+        let image = scope.spawn(rootfs::prepare);
+        apiserver::prepare()?;
+        Products::prepare()?;
+        spire::Binaries::find()?;
+        image
+            .join()
+            .map_err(|_panic| anyhow!("the thread that installs the VMs' root panicked"))?
+            .map(drop)
+    })
 }
 
 /// Makes a bit of everything that a lab makes, says its name, and waits to be killed.
@@ -88,6 +107,6 @@ fn hold(program: &Path) -> anyhow::Result<()> {
     vm.boot(&net)?;
     screen::say(run.name());
     loop {
-        std::thread::park();
+        thread::park();
     }
 }

@@ -8,6 +8,9 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{exec, place, screen};
 
+/// Set by `make`, which builds everything once and then runs several tests at a time: with it, they build nothing.
+const PREPARED: &str = "LAB_PREPARED";
+
 /// Everything of ours that the lab uses.
 #[derive(Clone, Debug)]
 pub struct Products {
@@ -57,17 +60,52 @@ impl Proxy {
 impl Products {
     /// Builds what takes the place of Linkerd's own controllers beside an API server.
     pub fn controllers() -> Result<PathBuf> {
-        cargo(
-            "the stand-in for Linkerd's controllers",
-            &["build", "--quiet", "--package", "stand-in-controllers"],
-        )?;
-        Ok(place::target().join("debug/stand-in-controllers"))
+        if !is_prepared() {
+            cargo(
+                "the stand-in for Linkerd's controllers",
+                &["build", "--quiet", "--package", "stand-in-controllers"],
+            )?;
+        }
+        built(place::target().join("debug/stand-in-controllers"))
     }
 
     /// Builds what is not up to date.
     pub fn build() -> Result<Self> {
+        if !is_prepared() {
+            Self::build_package()?;
+        }
         let programs = place::target().join("debug");
-        fs::create_dir_all(place::cache().join("bin")).context("make the lab's cache")?;
+        // As the unit tests build them: optimised they cost minutes, and nothing that is measured runs in them.
+        let mut wanted = vec!["build", "--quiet", "--package", "autoregistration"];
+        let proxy = if let Some(named) = std::env::var_os("LINKERD2_PROXY_BIN") {
+            let named = PathBuf::from(named);
+            Proxy::Real(
+                fs::canonicalize(&named)
+                    .with_context(|| format!("LINKERD2_PROXY_BIN names `{}`", named.display()))?,
+            )
+        } else {
+            wanted.extend(["--package", "stand-in-proxy"]);
+            Proxy::StandIn(programs.join("stand-in-proxy"))
+        };
+        if !is_prepared() {
+            cargo("the control plane and the proxy", &wanted)?;
+        }
+        built(proxy.path().to_owned())?;
+        Ok(Self {
+            package: built(package())?,
+            autoregistration: built(programs.join("autoregistration"))?,
+            proxy,
+            echo: echo()?,
+        })
+    }
+
+    /// Builds what goes into a VM and is not tried by any other test: the package, and the application.
+    pub fn prepare() -> Result<()> {
+        Self::build_package()?;
+        echo().map(|_| ())
+    }
+
+    fn build_package() -> Result<()> {
         cargo(
             "the programs of the package",
             &[
@@ -93,27 +131,22 @@ impl Products {
                 "--output",
                 &output,
             ],
-        )?;
-        // As the unit tests build them: optimised they cost minutes, and nothing that is measured runs in them.
-        let mut built = vec!["build", "--quiet", "--package", "autoregistration"];
-        let proxy = if let Some(named) = std::env::var_os("LINKERD2_PROXY_BIN") {
-            let named = PathBuf::from(named);
-            Proxy::Real(
-                fs::canonicalize(&named)
-                    .with_context(|| format!("LINKERD2_PROXY_BIN names `{}`", named.display()))?,
-            )
-        } else {
-            built.extend(["--package", "stand-in-proxy"]);
-            Proxy::StandIn(programs.join("stand-in-proxy"))
-        };
-        cargo("the control plane and the proxy", &built)?;
-        Ok(Self {
-            package: package(),
-            autoregistration: programs.join("autoregistration"),
-            proxy,
-            echo: echo()?,
-        })
+        )
     }
+}
+
+fn is_prepared() -> bool {
+    std::env::var_os(PREPARED).is_some()
+}
+
+fn built(program: PathBuf) -> Result<PathBuf> {
+    if !program.exists() {
+        bail!(
+            "`{}` is missing; `make lab` builds it, and so does a test without {PREPARED}",
+            program.display()
+        );
+    }
+    Ok(program)
 }
 
 /// Where the package is written; its name is the one that a release has.
@@ -160,10 +193,14 @@ fn cargo(what: &str, arguments: &[&str]) -> Result<()> {
 fn echo() -> Result<PathBuf> {
     let source = place::source().join("tests/lab/src/bin/echo.rs");
     let binary = place::cache().join("bin/echo");
+    if is_prepared() {
+        return built(binary);
+    }
     let changed = |path: &Path| fs::metadata(path).and_then(|data| data.modified());
     if changed(&binary).is_ok_and(|built| changed(&source).is_ok_and(|written| written <= built)) {
         return Ok(binary);
     }
+    fs::create_dir_all(place::cache().join("bin")).context("make the lab's cache")?;
     let unfinished = binary.with_extension("part");
     let mut rustc = Command::new("rustc");
     rustc.current_dir(place::source()).args([
