@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::cluster::Cluster;
 use crate::dns::Dns;
@@ -178,7 +178,24 @@ impl Control {
         let path = self.manifests.join(manifest);
         let text =
             fs::read_to_string(&path).with_context(|| format!("read `{}`", path.display()))?;
-        fs::write(&path, change(&text)).with_context(|| format!("write `{}`", path.display()))
+        let changed = change(&text);
+        ensure!(changed != text, "`{}` is as it was", path.display());
+        fs::write(&path, changed).with_context(|| format!("write `{}`", path.display()))
+    }
+
+    /// Lets both groups be probed at once and every second, for tests that start a VM's daemon again and again: the
+    /// walk-through's group is 3 s late, and 10 s later when the workload is slower than that.
+    pub fn probe_often(&self) -> Result<()> {
+        for (manifest, delay, period) in [("training-vm.yaml", 3, 10), ("simple-app-v1.yaml", 1, 2)]
+        {
+            self.edit(manifest, |text| {
+                text.replace(
+                    &format!("initialDelaySeconds: {delay}\n    periodSeconds: {period}\n"),
+                    "initialDelaySeconds: 0\n    periodSeconds: 1\n",
+                )
+            })?;
+        }
+        Ok(())
     }
 
     /// Autoregistration's log since it was started first.

@@ -58,6 +58,7 @@ fn nothing_gets_around_a_closed_host_and_the_operator_gets_in() -> Result<()> {
     story.then(
         "a workload runs, SSH has a port of its own, nothing is redirected",
         |lab| {
+            lab.control.probe_often()?;
             ssh::serve(lab)?;
             for (unit, text) in [("workload", WORKLOAD), ("witness", WITNESS)] {
                 lab.vm

@@ -81,6 +81,7 @@ const WITH_FIREWALLD: [Deed; 5] = [
 fn rules_outlive_docker_firewalld_and_flushes_and_leave_theirs_alone() -> Result<()> {
     let mut story = Story::begin(env!("CARGO_BIN_EXE_lab"))?;
     story.then("the VM has an SSH server, on a port of its own", |lab| {
+        lab.control.probe_often()?;
         // What an operator with firewalld opens: SSH, as ever, and the mesh's port, as the README says.
         for port in [ssh::PORT, MESH] {
             lab.vm.get(&format!(

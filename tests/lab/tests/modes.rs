@@ -74,6 +74,7 @@ const MODES: [Mode; 3] = [
 fn each_mode_redirects_both_families_and_leaves_nothing() -> Result<()> {
     let mut story = Story::begin(env!("CARGO_BIN_EXE_lab"))?;
     story.then("the VM runs a container, and has rules of its own", |lab| {
+        lab.control.probe_often()?;
         lab.vm
             .write("etc/systemd/system/own-rules.service", OWN_RULES)?;
         lab.vm.get("systemctl enable --now --quiet own-rules")?;
@@ -90,8 +91,10 @@ fn each_mode_redirects_both_families_and_leaves_nothing() -> Result<()> {
                     member.configure(),
                 ];
                 walk(lab, &chapters, &mut Silent)?;
+                // A stop waits for connections that the peer's proxy keeps; nothing here depends on how long.
                 lab.host(member.place).get(&format!(
-                    "harnessctl set-config --ipv6=true --advertise-addresses={address},{}",
+                    "harnessctl set-config --ipv6=true --advertise-addresses={address},{} \
+                     --shutdown-grace-period=2s",
                     net::v6(address)
                 ))?;
             }

@@ -19,6 +19,7 @@ fn a_daemon_that_is_started_first_waits_for_everything_and_says_so() -> Result<(
     story.then(
         "package and configuration are in place, SPIRE is not running",
         |lab| {
+            lab.control.probe_often()?;
             let package = lab.package_name()?;
             walk(lab, &[VM.install(&package), VM.configure()], &mut Silent)
         },
