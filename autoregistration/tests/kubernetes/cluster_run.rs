@@ -27,6 +27,7 @@ mod stream;
 mod takeover;
 mod vm;
 
+use controllers::Linkerd;
 use mesh::Mesh;
 use replica::Replica;
 use stream::Stream;

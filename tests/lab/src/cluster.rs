@@ -1,8 +1,11 @@
 //! A cluster as far as autoregistration and proxies see one: an API server with what Linkerd and our own installation put
-//! there, and, in place of Linkerd's destination and policy controllers, a STAND-IN of this source tree
-//! (`tests/stand-in-controllers`) that reads nothing but the API server.
+//! there, and Linkerd's destination and policy controllers: its own, where the environment names them ([`Controllers`]), or
+//! a STAND-IN of this source tree (`tests/stand-in-controllers`) that reads nothing but the API server.
+//!
+//! Controllers serve plaintext on loopback; in place of the proxy beside them a program of ours terminates TLS in front.
 
 use std::fs::{self, File};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -11,6 +14,8 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use crate::apiserver::ApiServer;
+use crate::controllers::{Addresses, Controllers, Running, definitions};
+use crate::host::Host as _;
 use crate::net::{self, Namespace};
 use crate::pki::Pki;
 use crate::products::Products;
@@ -37,7 +42,7 @@ const INSTALLED: [&str; 5] = [
 ];
 
 /// Long enough for a busy machine.
-const UP: Duration = Duration::from_secs(20);
+const UP: Duration = Duration::from_secs(60);
 
 /// The cluster's end of the lab.
 #[derive(Debug)]
@@ -45,7 +50,10 @@ pub struct Cluster {
     /// The API server.
     pub api: ApiServer,
     account: PathBuf,
-    controllers: Child,
+    /// Says which controllers these are.
+    pub controllers: String,
+    own: Running,
+    stand_ins: Vec<Child>,
     log: PathBuf,
 }
 
@@ -60,7 +68,7 @@ impl Cluster {
         products: &Products,
         manifests: &Path,
     ) -> Result<Self> {
-        let program = Products::controllers()?;
+        let stand_in = Products::stand_in_controllers()?;
         let api = ApiServer::start_on(host)?;
         install(&api, pki, products).context("install Linkerd and autoregistration")?;
         for entry in fs::read_dir(manifests).context("list the manifests")? {
@@ -69,31 +77,59 @@ impl Cluster {
         }
         let account = api.kubeconfig_of(NAMESPACE, ACCOUNT)?;
         let log_file = run.dir().join("controllers.log");
-        let log = File::create(&log_file).context("open the stand-in's log")?;
-        let mut controllers = host.command(&program);
-        controllers
-            .arg("--kubeconfig")
-            .arg(api.kubeconfig())
+        let log = File::create(&log_file).context("open the controllers' log")?;
+        let controllers = Controllers::find()?;
+        let inside = Addresses::on(Ipv4Addr::LOCALHOST.into());
+        let mut cluster = Self {
+            own: controllers.start(&api.kubeconfig(), inside, &host.entrance()?)?,
+            api,
+            account,
+            controllers: controllers.describe(),
+            stand_ins: Vec::new(),
+            log: log_file,
+        };
+        let mut start = |mut command: Command| {
+            let log = log.try_clone().context("share the log")?;
+            let command = command.stdin(Stdio::null()).stderr(log.try_clone()?);
+            cluster.stand_ins.push(command.stdout(log).spawn()?);
+            anyhow::Ok(())
+        };
+        let mut program = host.command(&stand_in.controllers);
+        program.arg("--kubeconfig").arg(cluster.api.kubeconfig());
+        for (own, name, addr) in [
+            (
+                &controllers.destination,
+                "--destination-listen",
+                inside.destination,
+            ),
+            (&controllers.policy, "--policy-listen", inside.policy),
+        ] {
+            if own.is_none() {
+                program.arg(name).arg(addr.to_string());
+            }
+        }
+        if controllers.destination.is_none() || controllers.policy.is_none() {
+            start(program).context("start the stand-in for Linkerd's controllers")?;
+        }
+        let mut sidecar = host.command(&stand_in.sidecar);
+        sidecar
             .arg("--trust-anchors")
             .arg(&pki.anchor)
             .arg("--tls-cert")
             .arg(&pki.control)
             .arg("--tls-key")
-            .arg(&pki.control_key)
-            .args(["--destination-listen", "0.0.0.0:8086"])
-            .args(["--policy-listen", "0.0.0.0:8090"])
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().context("share the log")?)
-            .stderr(log);
-        let cluster = Self {
-            api,
-            account,
-            controllers: controllers.spawn().context("start the stand-in")?,
-            log: log_file,
-        };
-        poll::until("the stand-in for Linkerd's controllers", UP, || {
-            host.connects(net::CONTROL, 8086)?;
-            host.connects(net::CONTROL, 8090)
+            .arg(&pki.control_key);
+        for inside in [inside.destination, inside.policy] {
+            let outside = format!("{}:{}", net::CONTROL, inside.port());
+            sidecar.arg("--forward").arg(format!("{outside}={inside}"));
+        }
+        start(sidecar).context("start the stand-in for their proxy")?;
+        poll::until("Linkerd's controllers", UP, || {
+            for addr in [inside.destination, inside.policy] {
+                host.connects(&addr.ip().to_string(), addr.port())?;
+                host.connects(net::CONTROL, addr.port())?;
+            }
+            Ok(())
         })
         .with_context(|| cluster.report())?;
         Ok(cluster)
@@ -111,12 +147,14 @@ impl Cluster {
         words.concat().into_iter().map(str::to_owned).collect()
     }
 
-    /// What the stand-in for Linkerd's controllers has said.
+    /// What Linkerd's controllers, or what takes their place, have said.
     pub(crate) fn report(&self) -> String {
         let log = fs::read_to_string(&self.log).unwrap_or_default();
         format!(
-            "stand-in for Linkerd's controllers:\n{}",
-            exec::indented(&log)
+            "{}\n{}\n{}",
+            self.controllers,
+            exec::indented(&log),
+            self.own.last_words()
         )
     }
 
@@ -133,9 +171,11 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        // Both fail only when it has ended.
-        let _ended = self.controllers.kill();
-        let _reaped = self.controllers.wait();
+        // Both fail only when one has ended.
+        for stand_in in &mut self.stand_ins {
+            let _ended = stand_in.kill();
+            let _reaped = stand_in.wait();
+        }
     }
 }
 
@@ -146,6 +186,24 @@ fn install(api: &ApiServer, pki: &Pki, products: &Products) -> Result<()> {
         });
         api.apply(&object.to_string())?;
     }
+    for definition in definitions() {
+        api.apply(&definition.to_string())?;
+    }
+    // The policy controller's lease is owned by it.
+    let labels = json!({ "app": "destination" });
+    let deployment = json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": { "name": "linkerd-destination", "namespace": "linkerd" },
+        "spec": {
+            "selector": { "matchLabels": labels },
+            "template": {
+                "metadata": { "labels": labels },
+                "spec": { "containers": [{ "name": "policy", "image": "none" }] },
+            },
+        },
+    });
+    api.apply(&deployment.to_string())?;
     let config = read(&place::source().join(LINKERD_CONFIG))?;
     for (name, key, text) in [
         ("linkerd-config", "values", config),

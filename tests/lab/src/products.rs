@@ -33,6 +33,15 @@ pub enum Proxy {
     StandIn(PathBuf),
 }
 
+/// What takes the place of Linkerd's controllers.
+#[derive(Clone, Debug)]
+pub struct StandIns {
+    /// The controllers, in plaintext.
+    pub controllers: PathBuf,
+    /// The proxy in front of them.
+    pub sidecar: PathBuf,
+}
+
 impl Proxy {
     /// The binary.
     pub fn path(&self) -> &Path {
@@ -58,15 +67,19 @@ impl Proxy {
 }
 
 impl Products {
-    /// Builds what takes the place of Linkerd's own controllers beside an API server.
-    pub fn controllers() -> Result<PathBuf> {
+    /// Builds what takes the place of Linkerd's own controllers beside an API server, and of their proxy.
+    pub fn stand_in_controllers() -> Result<StandIns> {
         if !is_prepared() {
             cargo(
                 "the stand-in for Linkerd's controllers",
                 &["build", "--quiet", "--package", "stand-in-controllers"],
             )?;
         }
-        built(place::target().join("debug/stand-in-controllers"))
+        let programs = place::target().join("debug");
+        Ok(StandIns {
+            controllers: built(programs.join("stand-in-controllers"))?,
+            sidecar: built(programs.join("stand-in-sidecar"))?,
+        })
     }
 
     /// Builds what is not up to date.

@@ -1,7 +1,7 @@
 //! The walk-through with a real API server: what autoregistration writes there, and nothing else, carries the traffic.
 //!
-//! Linkerd's destination and policy controllers are a STAND-IN (`tests/stand-in-controllers`), which reads only the API
-//! server. Etcd, kube-apiserver, RBAC and Linkerd's definition of `ExternalWorkload` are real.
+//! Linkerd's destination and policy controllers are its own where `LINKERD2_DESTINATION_BIN` and `LINKERD2_POLICY_BIN` name
+//! them, else a STAND-IN (`tests/stand-in-controllers`), which reads only the API server. Etcd, kube-apiserver, RBAC and Linkerd's definition of `ExternalWorkload` are real.
 
 use std::thread;
 use std::time::Duration;
@@ -28,6 +28,7 @@ fn a_vm_of_a_cluster_is_what_its_object_says() -> Result<()> {
     let mut story = Story::begin_in_cluster(env!("CARGO_BIN_EXE_lab"))?;
 
     let capture = story.then("two VMs join with the README's commands", |lab| {
+        println!("{}", lab.control.cluster()?.controllers);
         walk(lab, &[walkthrough::workload()], &mut Silent)?;
         let capture = capture(lab)?;
         let package = lab.package_name()?;
