@@ -48,6 +48,10 @@ impl Registry {
                 && (workload.duty == Duty::Mark || workload.condition.ready.reason == EXPIRED)
             {
                 workload.duty = Duty::None;
+                // What may never have been written is not so; else nobody would say it again.
+                if let Some(ready) = workload.there.as_ref().map(|there| there.readiness()) {
+                    workload.condition.set(ready, self.now);
+                }
             }
             self.settle(&key);
         }

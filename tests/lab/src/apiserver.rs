@@ -13,6 +13,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use crate::host::Host;
@@ -177,6 +178,16 @@ impl ApiServer {
         let (dir, port) = (self.dir.path(), self.port);
         self.apiserver = apiserver_on(&self.binaries, &self.place, dir, port, self.audited)?;
         Ok(())
+    }
+
+    /// Stops it where it is, as a machine that is frozen: its connections stay, and nothing is answered.
+    pub fn pause(&self) -> Result<()> {
+        self.apiserver.signal(Signal::SIGSTOP)
+    }
+
+    /// Lets it go on with what it was doing.
+    pub fn resume(&self) -> Result<()> {
+        self.apiserver.signal(Signal::SIGCONT)
     }
 
     fn write_kubeconfig(&self, file: &Path, token: &str) -> Result<()> {

@@ -91,9 +91,19 @@ impl Mesh {
 
     /// Three replicas that know of each other; the first of them leads.
     pub(super) async fn three(&self, plan: impl Fn(Plan) -> Plan) -> Vec<Replica> {
+        self.three_at(plan, |listens| listens).await
+    }
+
+    /// The same, where the others reach each at another address than it listens at.
+    pub(super) async fn three_at(
+        &self,
+        plan: impl Fn(Plan) -> Plan,
+        mut at: impl FnMut(SocketAddr) -> SocketAddr,
+    ) -> Vec<Replica> {
         let plans = [1, 2, 3].map(|number| plan(Plan::new(self, number)));
         for plan in &plans {
-            self.list(&plan.name, plan.args.cluster.peer_listen).await;
+            let reached = at(plan.args.cluster.peer_listen);
+            self.list(&plan.name, reached).await;
         }
         let mut replicas = futures::future::join_all(plans.map(Plan::start)).await;
         let leader = self.leader("").await;
@@ -108,6 +118,15 @@ impl Mesh {
 
     pub(super) fn kill(&mut self) {
         self.server.as_mut().unwrap().kill();
+    }
+
+    /// The API server says nothing from now on, and ends nothing.
+    pub(super) fn pause(&self) {
+        self.server.as_ref().unwrap().pause().unwrap();
+    }
+
+    pub(super) fn resume(&self) {
+        self.server.as_ref().unwrap().resume().unwrap();
     }
 
     pub(super) async fn restart(&mut self) {

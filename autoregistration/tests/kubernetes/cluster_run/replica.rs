@@ -12,7 +12,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
 use super::Mesh;
-use super::mesh::{OURS, address, peers};
+use super::mesh::{OURS, address, peers, until};
 use crate::cluster::DEADLINE;
 
 /// More than twice the time between two questions of a leader, so that one which did not wait for it would be noticed.
@@ -96,6 +96,11 @@ impl Plan {
         self
     }
 
+    pub(super) fn grace(mut self, grace: Duration) -> Self {
+        self.args.disconnect_grace = grace;
+        self
+    }
+
     pub(super) async fn start(self) -> Replica {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
@@ -134,12 +139,35 @@ impl Replica {
         self.addresses.registration
     }
 
+    /// Waits until it has looked for the lost so many more times, with this end.
+    pub(super) async fn looks(&self, outcome: &str, times: u64) {
+        let line = format!("autoregistration_sweeps_total{{outcome=\"{outcome}\"}}");
+        let enough = self.metric(&line).await + times;
+        // Each is a period after the one before, and the last of many would come after the deadline of one.
+        for least in (enough - times..=enough).skip(1) {
+            until("the leader has looked", || async {
+                (self.metric(&line).await >= least).then_some(())
+            })
+            .await;
+        }
+    }
+
     /// The value of a line of its metrics; 0 when there is none.
     pub(super) async fn metric(&self, line: &str) -> u64 {
         let text = scrape(self.addresses.admin).await;
         let value = text.lines().find_map(|found| found.strip_prefix(line));
         value.map_or(0, |value| value.trim().parse().unwrap())
     }
+}
+
+/// The leader among these, as they see it themselves.
+pub(super) async fn leads(replicas: &[Replica]) -> Option<&Replica> {
+    for replica in replicas {
+        if replica.metric("autoregistration_leader").await == 1 {
+            return Some(replica);
+        }
+    }
+    None
 }
 
 impl Drop for Replica {

@@ -8,6 +8,8 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use anyhow::{Context as _, Result};
+use nix::sys::signal::{self, Signal};
+use nix::unistd::Pid;
 
 use crate::exec;
 
@@ -71,6 +73,12 @@ impl Process {
         let log = self.log();
         let lines = log.lines().collect::<Vec<_>>();
         exec::indented(&lines[lines.len().saturating_sub(30)..].join("\n"))
+    }
+
+    pub(super) fn signal(&self, signal: Signal) -> Result<()> {
+        let child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+        let pid = i32::try_from(child.id()).context("read a process id")?;
+        signal::kill(Pid::from_raw(pid), signal).context("send a signal")
     }
 
     pub(crate) fn kill(&self) {
