@@ -29,6 +29,7 @@ mod session;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod unheard;
 mod workload;
 mod workloads;
 
@@ -55,6 +56,7 @@ use hello::Hello;
 use name::Fingerprint;
 pub use notices::Notice;
 use session::{Session, Stage};
+use unheard::Unheard;
 use workloads::Workloads;
 
 /// Between two heartbeats of a harness.
@@ -242,6 +244,8 @@ pub struct Registry {
     roomers: BTreeSet<StreamId>,
     /// Streams whose VM the other replicas are asked for.
     claiming: BTreeMap<Fingerprint, StreamId>,
+    /// Streams whose VM a replica may have that could not be asked.
+    unheard: Unheard,
     breaker: Breaker,
     /// Since when we have led for long enough to call VMs lost.
     judges_from: Duration,
@@ -305,6 +309,7 @@ impl Registry {
             ahead: BTreeSet::new(),
             roomers: BTreeSet::new(),
             claiming: BTreeMap::new(),
+            unheard: Unheard::default(),
             breaker: Breaker::default(),
             judges_from: Duration::ZERO,
             asked: BTreeMap::new(),

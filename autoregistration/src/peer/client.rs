@@ -106,20 +106,25 @@ impl Peers {
         loads
     }
 
-    /// Asks all others to give a VM up that is here. One that cannot be reached does not keep a VM from returning.
-    /// Takes 7 s at most.
+    /// Asks all others to give a VM up that is here. One that cannot be reached does not keep a VM from returning, but
+    /// has to be asked again when it can be. Takes 7 s at most.
     pub async fn claim(&self, claim: &Claim) -> Claimed {
         let roster = self.roster();
-        let mut answers = roster
-            .keys()
-            .map(|peer| self.claim_from(*peer, claim))
-            .collect::<FuturesUnordered<_>>();
-        while let Some(outcome) = answers.next().await {
-            if outcome != Claimed::Free {
-                return outcome;
+        let asked = roster.iter().map(|(peer, needed)| async move {
+            let answer = self.claim_from(*peer, claim).await;
+            (*needed, answer)
+        });
+        let mut answers = asked.collect::<FuturesUnordered<_>>();
+        let mut outcome = Claimed::Free;
+        while let Some((needed, answer)) = answers.next().await {
+            match answer {
+                Some(Claimed::Free) => {}
+                Some(taken) => return taken,
+                None if needed == Answer::Needed => outcome = Claimed::Unheard,
+                None => {}
             }
         }
-        Claimed::Free
+        outcome
     }
 
     /// Those who are there now. Forgets what is known of others.
@@ -160,7 +165,7 @@ impl Peers {
         self.heard(peer, answer)
     }
 
-    async fn claim_from(&self, peer: SocketAddr, claim: &Claim) -> Claimed {
+    async fn claim_from(&self, peer: SocketAddr, claim: &Claim) -> Option<Claimed> {
         let request = ClaimRequest {
             fingerprint: claim.fingerprint.to_bytes().into(),
             session_id: claim.session_id.clone(),
@@ -179,7 +184,7 @@ impl Peers {
                 Outcome::Held => Ok(Claimed::Held),
                 Outcome::Unspecified => Err(Silence::Nonsense("an outcome that is not known")),
             });
-        self.heard(peer, answer).unwrap_or(Claimed::Free)
+        self.heard(peer, answer)
     }
 
     /// Connects when it is first used, and again when it is lost.

@@ -134,7 +134,7 @@ impl<S: Sessions> Api for Server<S> {
             self.sessions.claim(claim).await
         };
         let outcome = match outcome {
-            Claimed::Free => Outcome::Free,
+            Claimed::Free | Claimed::Unheard => Outcome::Free,
             Claimed::Superseded => Outcome::Superseded,
             Claimed::Held => Outcome::Held,
         };

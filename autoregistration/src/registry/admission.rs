@@ -205,6 +205,12 @@ impl Registry {
     }
 
     pub(super) fn refuse(&mut self, stream: StreamId, refusal: Refusal) {
+        self.tell_refused(stream, &refusal);
+        self.end(stream, Some(refusal));
+    }
+
+    /// Tells everybody but the VM itself that it is sent away.
+    pub(super) fn tell_refused(&mut self, stream: StreamId, refusal: &Refusal) {
         if let Some(session) = self.sessions.get(&stream) {
             warn!(
                 group = %session.hello.group,
@@ -215,10 +221,9 @@ impl Registry {
                 "registration refused"
             );
         }
-        self.audit(stream, Outcome::Refused, Some(&refusal));
-        self.notice_refusal(stream, &refusal);
+        self.audit(stream, Outcome::Refused, Some(refusal));
+        self.notice_refusal(stream, refusal);
         self.effects.push(Effect::Count(refusal.reason().as_str()));
-        self.end(stream, Some(refusal));
     }
 
     /// A sign of life from `holder`: those who claim to be its VM are not.

@@ -25,6 +25,9 @@ pub struct Claim {
 pub enum Claimed {
     /// Nobody else has it, or not any more.
     Free,
+    /// The same as far as is known: a replica could not be asked. It is as long as it lasts, and no longer: a VM may
+    /// not be kept out by a cut between us, nor may its clone stay when the cut is mended.
+    Unheard,
     /// Another replica has a newer stream of the same process.
     Superseded,
     /// Another process of the same machine and identity is on another replica, and alive.
@@ -48,16 +51,54 @@ impl Registry {
             return;
         };
         if session.stage != Stage::Waiting(Wait::Replicas) {
-            return;
+            return self.take_claimed_late(stream, claimed);
         }
         self.claiming.retain(|_, claimant| *claimant != stream);
         match claimed {
-            Claimed::Free => {
+            Claimed::Free | Claimed::Unheard => {
                 session.claimed = true;
+                if claimed == Claimed::Unheard {
+                    self.unheard.add(stream, self.now);
+                    self.due_at(self.unheard.due());
+                }
                 self.admit(stream);
             }
             Claimed::Superseded => self.refuse(stream, superseded()),
             Claimed::Held => self.refuse(stream, duplicate()),
+        }
+    }
+
+    /// The same of a VM that was let in before all others could be asked.
+    fn take_claimed_late(&mut self, stream: StreamId, claimed: Claimed) {
+        if !self.unheard.answered(stream) {
+            return;
+        }
+        let refusal = match claimed {
+            Claimed::Free => return,
+            Claimed::Unheard => {
+                self.unheard.add(stream, self.now);
+                return self.due_at(self.unheard.due());
+            }
+            Claimed::Superseded => superseded(),
+            Claimed::Held => duplicate(),
+        };
+        self.tell_refused(stream, &refusal);
+        self.give_up(stream, refusal);
+    }
+
+    /// Asks the others again for VMs of which one of them could not be asked.
+    pub(super) fn sweep_unheard(&mut self) {
+        for stream in self.unheard.take(self.now) {
+            let Some(session) = self.sessions.get(&stream) else {
+                continue;
+            };
+            let hello = &session.hello;
+            let claim = Claim {
+                fingerprint: Fingerprint::new(&hello.group, &session.caller, &hello.instance_id),
+                session_id: hello.session_id.clone(),
+                stream_seq: hello.stream_seq,
+            };
+            self.effects.push(Effect::Claim(stream, claim));
         }
     }
 

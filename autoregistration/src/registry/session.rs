@@ -136,6 +136,7 @@ impl Registry {
             return;
         };
         self.roomers.remove(&stream);
+        self.unheard.forget(stream);
         if session.stage == Stage::Waiting(Wait::Replicas) {
             self.claiming.retain(|_, claimant| *claimant != stream);
         }

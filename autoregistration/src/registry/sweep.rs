@@ -40,6 +40,7 @@ impl Registry {
         self.sweep_ahead();
         self.sweep_waits();
         self.sweep_asked();
+        self.sweep_unheard();
         if !self.rollout.is_empty() && self.batch_at <= now {
             self.next_batch();
         }
@@ -58,6 +59,7 @@ impl Registry {
             .chain(held)
             .chain(ahead)
             .chain(self.silence_due)
+            .chain(self.unheard.due())
             .chain(self.judgement_due())
             .chain(restore)
             .chain(batch)

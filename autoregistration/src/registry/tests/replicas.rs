@@ -394,3 +394,91 @@ fn a_new_leader_waits_until_those_of_the_old_one_can_be_back() {
     bench.event(census(&[]));
     assert_eq!(status(&bench), Status::Unknown);
 }
+
+#[test]
+fn a_mark_that_was_never_written_is_made_again_by_the_next_leader() {
+    let mut bench = Bench::of_several(GROUP);
+    join(&mut bench, 1, &VM);
+    bench.event(Event::Closed { stream: 1 });
+    bench.event(Event::Leading(true));
+    bench.pass(seconds(50));
+    // Not through the store: its API server is away, and with it soon the leadership.
+    bench.registry.handle(bench.now, census(&[]));
+    assert_eq!(status(&bench), Status::Unknown);
+    bench.event(Event::Leading(false));
+    assert_eq!(status(&bench), Status::True);
+    assert_eq!(there(&bench).1.readiness().status, Status::True);
+
+    bench.event(Event::Leading(true));
+    bench.pass(seconds(50));
+    bench.event(census(&[]));
+    assert_eq!(there(&bench).1.readiness().status, Status::Unknown);
+}
+
+#[test]
+fn a_vm_that_was_let_in_while_a_replica_could_not_be_asked_is_asked_for_until_it_can_be() {
+    let late = |answer| {
+        let mut bench = Bench::of_several(GROUP);
+        bench.open(1, &VM);
+        assignment(&bench.event(claimed(1, Claimed::Unheard)));
+        for _ in 0..2 {
+            assert_eq!(bench.pass(Duration::from_millis(9900)), []);
+            let effects = bench.pass(Duration::from_millis(200));
+            assert_eq!(effects, [Effect::Claim(1, claim(&VM))]);
+            // Nobody is asked twice at a time.
+            assert_eq!(bench.pass(seconds(10)), []);
+            bench.event(claimed(1, Claimed::Unheard));
+        }
+        bench.pass(seconds(11));
+        let effects = bench.event(claimed(1, answer));
+        assert_eq!(bench.pass(seconds(20)), []);
+        (ended(&effects, 1), bench)
+    };
+    let (end, bench) = late(Claimed::Free);
+    assert_eq!((end, bench.ready()), (None, vec![true]));
+    for (answer, reason) in [
+        (Claimed::Held, Reason::DuplicateInstance),
+        (Claimed::Superseded, Reason::Superseded),
+    ] {
+        let (end, bench) = late(answer);
+        assert_eq!(end, Some(reason));
+        let (key, _) = there(&bench);
+        let workload = bench.registry.workloads.get(&key).unwrap();
+        assert_eq!((workload.duty, &workload.wished), (Duty::None, &None));
+    }
+}
+
+#[test]
+fn who_is_still_lost_after_an_hour_is_called_so_after_another_grace() {
+    let mut bench = Bench::of_several(GROUP);
+    let ips = ["10.77.0.1", "10.77.0.2", "10.77.0.3", "10.77.0.4"];
+    let more = ["10.77.0.5", "10.77.0.6", "10.77.0.7", "10.77.0.8"];
+    for (stream, ip) in (1..).zip(ips.into_iter().chain(more)) {
+        let instance = u8::try_from(stream).unwrap();
+        join(&mut bench, stream, &Vm { instance, ip, ..VM });
+    }
+    bench.event(Event::Leading(true));
+    for stream in 1..=8 {
+        bench.event(Event::Closed { stream });
+    }
+    let mut began = None;
+    let mut over = None;
+    while over.is_none() {
+        bench.pass(seconds(10));
+        bench.event(census(&[]));
+        assert_eq!(bench.ready(), [true; 8]);
+        match (bench.registry.totals().mass_loss, began) {
+            (true, None) => began = Some(bench.now),
+            (false, Some(_)) => over = Some(bench.now),
+            _ => {}
+        }
+    }
+    let lasted = over.unwrap() - began.unwrap();
+    assert_eq!(lasted, crate::breaker::LONGEST);
+    bench.pass(seconds(40));
+    bench.event(census(&[]));
+    assert_eq!(bench.ready(), [true; 8], "they have their grace again");
+    bench.pass(seconds(10));
+    bench.event(census(&[]));
+    assert_eq!(bench.ready(), [false; 8]);
+}
