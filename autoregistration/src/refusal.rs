@@ -8,6 +8,7 @@ use std::time::Duration;
 pub struct Refusal {
     reason: Reason,
     message: String,
+    detail: Option<String>,
     retry_after: Option<Duration>,
     violations: Vec<Violation>,
 }
@@ -80,6 +81,7 @@ impl Refusal {
         Self {
             reason,
             message: message.into(),
+            detail: None,
             retry_after: None,
             violations: Vec::new(),
         }
@@ -106,6 +108,15 @@ impl Refusal {
         }
     }
 
+    /// The same, with what only the operators of this service may know: the VM may be another tenant's.
+    #[must_use]
+    pub fn with_detail(self, detail: impl Into<String>) -> Self {
+        Self {
+            detail: Some(detail.into()),
+            ..self
+        }
+    }
+
     /// For programs.
     pub fn reason(&self) -> Reason {
         self.reason
@@ -114,6 +125,11 @@ impl Refusal {
     /// For people.
     pub fn message(&self) -> &str {
         &self.message
+    }
+
+    /// For the operators of this service; the message where there is no more to say.
+    pub fn detail(&self) -> &str {
+        self.detail.as_deref().unwrap_or(&self.message)
     }
 
     /// When a retry makes sense, where that is known.

@@ -87,21 +87,22 @@ impl Registry {
             session.caller.clone(),
             session.claimed,
         );
-        let Some(group) = self.manifests.groups.get(&group_key(&hello)).cloned() else {
-            return self.wait_for_group(stream, &hello);
+        let made = match self.manifests.groups.get(&group_key(&hello)).cloned() {
+            Some(group) => {
+                if !group.deleting && self.waits_for_edition(stream, &hello) {
+                    return;
+                }
+                self.newcomer(&caller, &hello, &group)
+            }
+            None => match self.as_it_was(&caller, &hello) {
+                Some(workload) => Ok(workload),
+                None => return self.wait_for_group(stream, &hello),
+            },
         };
-        if group.deleting {
-            return self.refuse(stream, group_terminating(&hello));
-        }
-        if self.waits_for_edition(stream, &hello) {
-            return;
-        }
-        let Some(made) = self.candidate(&caller, &hello, &group) else {
-            return self.refuse(stream, name_taken(&hello));
+        let made = match made {
+            Ok(made) => made,
+            Err(refusal) => return self.refuse(stream, refusal),
         };
-        if let Some(refusal) = self.obstacle(&made) {
-            return self.refuse(stream, refusal);
-        }
         let key = made.key();
         if !self.take_over(stream, &key, &hello) {
             return;
@@ -116,11 +117,49 @@ impl Registry {
             self.wait(stream, Wait::Replicas);
             return self.effects.push(Effect::Claim(stream, claim));
         }
-        match self.make_room(&key, made.ips()) {
+        match self.make_room(&key, &group_key(&hello), made.ips()) {
             Ok(true) => self.join(stream, made, &hello),
             Ok(false) => self.wait_for_room(stream),
             Err(refusal) => self.refuse(stream, refusal),
         }
+    }
+
+    /// The workload that `hello` is, or would become, if its group lets it.
+    fn newcomer(
+        &self,
+        caller: &SpiffeId,
+        hello: &Hello,
+        group: &Group,
+    ) -> Result<Workload, Refusal> {
+        if group.deleting {
+            return Err(group_terminating(hello));
+        }
+        let made = self.candidate(caller, hello, group);
+        let made = made.ok_or_else(|| name_taken(hello))?;
+        match self.obstacle(&made) {
+            Some(refusal) => Err(refusal),
+            None => Ok(made),
+        }
+    }
+
+    /// The workload that `hello` was when its group could still be read, if it is reached as it was. Its health counts,
+    /// and all else waits until a person has mended the group.
+    fn as_it_was(&self, caller: &SpiffeId, hello: &Hello) -> Option<Workload> {
+        if !self.manifests.unreadable.contains(&group_key(hello)) {
+            return None;
+        }
+        let fingerprint = Fingerprint::new(&hello.group, caller, &hello.instance_id);
+        let known = self.workloads.by_fingerprint(fingerprint);
+        let known = known.and_then(|key| self.workloads.get(key))?;
+        let there = &known.there.as_ref()?.spec;
+        let same = there.ips == self.rules.advertised(&hello.ips)
+            && there.proxy_inbound_port == hello.proxy_inbound_port
+            && !known.is_leaving();
+        same.then(|| Workload {
+            spec: Arc::new(there.clone()),
+            frozen: true,
+            ..known.clone()
+        })
     }
 
     /// The stream is the workload from now on.
@@ -129,6 +168,7 @@ impl Registry {
         let mut workload = match self.workloads.take(&key) {
             Some(known) => Workload {
                 spec: made.spec,
+                frozen: made.frozen,
                 ..known
             },
             None => made,
@@ -146,7 +186,7 @@ impl Registry {
             ready = workload.condition.ready.status.as_str(),
             "workload registered"
         );
-        let is_there = workload.there.is_some();
+        let (is_there, is_frozen) = (workload.there.is_some(), workload.frozen);
         self.workloads.put(workload);
         self.hold(stream, held);
         if let Some(session) = self.sessions.get_mut(&stream) {
@@ -155,7 +195,9 @@ impl Registry {
         self.settle(&key);
         self.audit(stream, Outcome::Assigned, None);
         self.admit_roomers();
-        if is_there {
+        if is_frozen {
+            self.tell_pending(stream, &group_unreadable(hello));
+        } else if is_there {
             self.assign(stream);
         } else {
             let message = format!("{} has joined as {}", hello.hostname, key.1);
@@ -191,7 +233,7 @@ impl Registry {
         let conflicts = self.workloads.holders(&key, made.ips());
         let conflicts = conflicts
             .iter()
-            .filter_map(|holder| self.address_in_use(holder));
+            .filter_map(|holder| self.address_in_use(holder, &group_key(hello), made.ips()));
         let terminating = group.deleting.then(|| group_terminating(hello));
         let problems = terminating
             .into_iter()
@@ -217,7 +259,8 @@ impl Registry {
                 spiffe_id = %session.caller,
                 ips = ?session.hello.ips,
                 hostname = session.hello.hostname,
-                error = %refusal,
+                reason = refusal.reason().as_str(),
+                error = refusal.detail(),
                 "registration refused"
             );
         }
@@ -264,7 +307,11 @@ impl Registry {
     }
 
     pub(super) fn wait_for_group(&mut self, stream: StreamId, hello: &Hello) {
-        let refusal = self.group_not_found(hello);
+        let refusal = if self.manifests.unreadable.contains(&group_key(hello)) {
+            group_unreadable(hello)
+        } else {
+            self.group_not_found(hello)
+        };
         if !hello.can_wait {
             return self.refuse(stream, refusal);
         }
@@ -272,6 +319,10 @@ impl Registry {
         self.wait(stream, Wait::Group);
         self.audit(stream, Outcome::Pending, Some(&refusal));
         self.effects.push(Effect::Count("PENDING"));
+        self.tell_pending(stream, &refusal);
+    }
+
+    fn tell_pending(&mut self, stream: StreamId, refusal: &Refusal) {
         self.send(
             stream,
             Kind::Pending(v1::Pending {
@@ -350,11 +401,16 @@ impl Registry {
     }
 
     /// Frees the addresses of workloads whose VM is gone. False when that takes a moment.
-    pub(super) fn make_room(&mut self, key: &Key, ips: &[IpAddr]) -> Result<bool, Refusal> {
+    pub(super) fn make_room(
+        &mut self,
+        key: &Key,
+        group: &Key,
+        ips: &[IpAddr],
+    ) -> Result<bool, Refusal> {
         let holders = self.workloads.holders(key, ips);
         if let Some(refusal) = holders
             .iter()
-            .find_map(|holder| self.address_in_use(holder))
+            .find_map(|holder| self.address_in_use(holder, group, ips))
         {
             return Err(refusal);
         }
@@ -376,19 +432,36 @@ impl Registry {
         Ok(holders.is_empty())
     }
 
-    /// The refusal of another VM with an address of `holder`; `None` when `holder` may be replaced.
-    pub(super) fn address_in_use(&self, holder: &Key) -> Option<Refusal> {
-        let refusal = |ips: &[IpAddr], identity: &str, wait| {
-            let message = format!(
-                "{ips:?} is an address of workload {}/{} ({}); two machines cannot share one",
+    /// The refusal of another VM, of `group` and with `ips`, one of which is an address of `holder`; `None` when `holder`
+    /// may be replaced. The VM is told the name of a holder in its own group; others may be another tenant's.
+    pub(super) fn address_in_use(
+        &self,
+        holder: &Key,
+        group: &Key,
+        ips: &[IpAddr],
+    ) -> Option<Refusal> {
+        let refusal = |theirs: &[IpAddr], of: Option<Key>, identity: &str, wait| {
+            let shared = ips.iter().filter(|ip| theirs.contains(ip));
+            let shared = shared.map(ToString::to_string).collect::<Vec<_>>();
+            let shared = shared.join(", ");
+            let name = if of.as_ref() == Some(group) {
+                format!("workload {}/{}", holder.0, holder.1)
+            } else {
+                "another workload".to_owned()
+            };
+            let message =
+                format!("{shared} is an address of {name}; two machines cannot share one");
+            let detail = format!(
+                "{shared} is an address of ExternalWorkload {}/{} ({})",
                 holder.0,
                 holder.1,
                 identity.escape_debug()
             );
-            Some(Refusal::new(Reason::AddressInUse, message).retry_after(wait))
+            let refusal = Refusal::new(Reason::AddressInUse, message);
+            Some(refusal.with_detail(detail).retry_after(wait))
         };
         if let Some(foreign) = self.workloads.foreign(holder) {
-            return refusal(&foreign.ips, &foreign.identity, LONG_WAIT);
+            return refusal(&foreign.ips, None, &foreign.identity, LONG_WAIT);
         }
         let workload = self.workloads.get(holder)?;
         if workload.is_leaving() {
@@ -405,7 +478,8 @@ impl Registry {
             // It may be on another replica.
             Presence::Lost(_) => self.rules.disconnect_grace,
         };
-        refusal(workload.ips(), workload.identity.as_str(), wait)
+        let of = workload.group_key();
+        refusal(workload.ips(), Some(of), workload.identity.as_str(), wait)
     }
 }
 
@@ -413,6 +487,16 @@ pub(super) fn group_key(hello: &Hello) -> Key {
     (
         hello.group.namespace.as_str().to_owned(),
         hello.group.name.as_str().to_owned(),
+    )
+}
+
+fn group_unreadable(hello: &Hello) -> Refusal {
+    Refusal::new(
+        Reason::GroupNotFound,
+        format!(
+            "ExternalGroup `{}` in namespace `{}` cannot be used as it is; `kubectl describe` says why",
+            hello.group.name, hello.group.namespace
+        ),
     )
 }
 

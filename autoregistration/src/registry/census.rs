@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use tracing::{error, info, warn};
 
+use super::name::Fingerprint;
+use super::session::Stage;
 use super::workload::{Duty, Presence, Workload};
 use super::{Effect, Registry, Replicas};
 use crate::breaker::{Breaker, Change, Count};
@@ -65,12 +67,15 @@ impl Registry {
             self.forget_silence();
             return self.effects.push(Effect::Swept("INCOMPLETE"));
         }
+        let waiting = self.waiting();
         let mut elsewhere = 0;
         for key in self.lost() {
             let Some(workload) = self.workloads.get_mut(&key) else {
                 continue;
             };
-            if !census.present.contains(&workload.fingerprint.short()) {
+            let name = workload.fingerprint.short();
+            let is_waiting = waiting.contains(&name) && workload.duty == Duty::None;
+            if !is_waiting && !census.present.contains(&name) {
                 continue;
             }
             elsewhere += 1;
@@ -89,6 +94,17 @@ impl Registry {
             self.breaker.called_unreachable(self.now, called);
             self.effects.push(Effect::Swept("COMPLETE"));
         }
+    }
+
+    /// VMs that have a stream here on which they are no workload, say because their group cannot be read.
+    fn waiting(&self) -> HashSet<[u8; 16]> {
+        let waiting = self.sessions.values();
+        let waiting = waiting.filter(|session| matches!(session.stage, Stage::Waiting(_)));
+        let names = waiting.map(|session| {
+            let hello = &session.hello;
+            Fingerprint::new(&hello.group, &session.caller, &hello.instance_id).short()
+        });
+        names.collect()
     }
 
     /// Whether so many are lost at once that it is rather the network, or us.

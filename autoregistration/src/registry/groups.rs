@@ -205,12 +205,13 @@ impl Registry {
             None if self.replicas == Replicas::One => workload.reshaped(group, &self.settings),
             None => return,
         };
-        if *workload.spec == spec {
+        if *workload.spec == spec && !workload.frozen {
             return;
         }
         let moves = workload.ips() != spec.ips;
         self.workloads.change(key, |workload| {
             workload.spec = Arc::new(spec);
+            workload.frozen = false;
             if workload.stream().is_none() && workload.duty == Duty::None {
                 workload.duty = Duty::LastWord;
             }

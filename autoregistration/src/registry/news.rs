@@ -111,7 +111,8 @@ impl Registry {
             else {
                 continue;
             };
-            let Some(refusal) = self.address_in_use(key) else {
+            let Some(refusal) = self.address_in_use(key, &workload.group_key(), workload.ips())
+            else {
                 continue;
             };
             let now = self.now;

@@ -121,6 +121,6 @@ impl Registry {
             let warnings = self.warnings(&session.hello).join("; ");
             return audit::decision(&decision.because("", &warnings));
         };
-        audit::decision(&decision.because(why.reason().as_str(), why.message()));
+        audit::decision(&decision.because(why.reason().as_str(), why.detail()));
     }
 }

@@ -8,6 +8,7 @@ use linkerd_harness_api::v1::{
 };
 use tracing::{debug, info, warn};
 
+use super::admission::group_key;
 use super::health::{Health, Status};
 use super::hello::{self, Hello};
 use super::workload::{Duty, Presence};
@@ -306,6 +307,7 @@ impl Registry {
             return;
         };
         ips.clone_into(&mut session.hello.ips);
+        let group = group_key(&session.hello);
         let Stage::Joined(key) = session.stage.clone() else {
             return;
         };
@@ -315,7 +317,7 @@ impl Registry {
         if let Some(refusal) = refusal.or_else(|| self.address_not_allowed(&advertised)) {
             return self.end(stream, Some(refusal));
         }
-        match self.make_room(&key, &advertised) {
+        match self.make_room(&key, &group, &advertised) {
             Ok(true) => {}
             // Its next stream begins with the addresses that it has then.
             Ok(false) => {

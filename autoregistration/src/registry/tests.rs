@@ -13,6 +13,7 @@ mod readiness;
 mod replicas;
 mod stores;
 mod takeover;
+mod unreadable;
 mod walk;
 
 use linkerd_harness_api::v1::health_ack::Outcome;

@@ -39,6 +39,8 @@ pub(super) struct Workload {
     pub(super) there: Option<Box<Stored>>,
     /// What we have to do with it while its VM has no stream here.
     pub(super) duty: Duty,
+    /// Its group cannot be read: all but its readiness stays as it is.
+    pub(super) frozen: bool,
     /// What was last wished.
     pub(super) wished: Option<Desired>,
 }
@@ -90,6 +92,7 @@ impl Workload {
             presence: Presence::Lost(now),
             there: None,
             duty: Duty::None,
+            frozen: false,
             wished: None,
         }
     }
@@ -118,6 +121,7 @@ impl Workload {
             presence: Presence::Lost(now),
             there: Some(Box::new(stored.clone())),
             duty: Duty::None,
+            frozen: false,
             wished: None,
         })
     }
@@ -189,6 +193,11 @@ impl Workload {
         (self.namespace().to_owned(), self.name.clone())
     }
 
+    /// Namespace and name of its group.
+    pub(super) fn group_key(&self) -> Key {
+        (self.namespace().to_owned(), self.group.name.to_string())
+    }
+
     /// Addresses.
     pub(super) fn ips(&self) -> &[IpAddr] {
         &self.spec.ips
@@ -244,9 +253,11 @@ impl Workload {
                 uid: self.there.as_ref().map(|there| there.uid.clone()),
                 ready,
             }),
-            (Presence::Connected(_), _) => Some(present(ready)),
-            (Presence::Lost(_), Duty::LastWord) => (!self.is_in_effect()).then(|| present(ready)),
-            (Presence::Lost(_), Duty::Mark) => {
+            (Presence::Connected(_), _) if !self.frozen => Some(present(ready)),
+            (Presence::Lost(_), Duty::LastWord) if !self.frozen => {
+                (!self.is_in_effect()).then(|| present(ready))
+            }
+            (Presence::Connected(_), _) | (Presence::Lost(_), Duty::LastWord | Duty::Mark) => {
                 let there = self.there.as_ref()?;
                 (!there.readiness().same(&ready)).then(|| Desired::Marked {
                     uid: there.uid.clone(),

@@ -482,3 +482,28 @@ fn who_is_still_lost_after_an_hour_is_called_so_after_another_grace() {
     bench.event(census(&[]));
     assert_eq!(bench.ready(), [false; 8]);
 }
+
+#[test]
+fn a_vm_that_another_replica_has_called_ready_again_has_its_whole_grace_again() {
+    let mut bench = Bench::of_several(GROUP);
+    join(&mut bench, 1, &VM);
+    bench.event(Event::Closed { stream: 1 });
+    bench.event(Event::Leading(true));
+    bench.pass(seconds(50));
+    bench.event(census(&[]));
+    assert_eq!(status(&bench), Status::Unknown);
+    // It was on another replica, and gone before anybody counted it there.
+    let (key, mut stored) = there(&bench);
+    stored.ready = Some(Ready {
+        status: Status::True,
+        reason: "ProbeSucceeded".to_owned(),
+        message: String::new(),
+    });
+    bench.event(Event::News(News::One(key, Box::new(stored))));
+    bench.pass(seconds(44));
+    bench.event(census(&[]));
+    assert_eq!(status(&bench), Status::True);
+    bench.pass(seconds(1));
+    bench.event(census(&[]));
+    assert_eq!(status(&bench), Status::Unknown);
+}
