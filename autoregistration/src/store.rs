@@ -140,6 +140,8 @@ pub enum News {
     One(Key, Box<Stored>),
     /// This one is not there any more.
     Gone(Key),
+    /// Somebody else changes this one whenever it is as wished.
+    Contested(Key),
     /// A wish cannot be carried out as it is; it is tried again.
     Failed {
         /// Whose.

@@ -75,6 +75,8 @@ pub enum Reason {
     Removed,
     /// Of a workload: another process of its VM has taken the place of one that did not answer.
     TakenOver,
+    /// Of a workload: somebody else changes it whenever it is put right.
+    Contested,
 }
 
 /// Takes events; clones feed the same queue.
@@ -225,6 +227,7 @@ impl Reason {
             Self::HarnessUnreachable => "HarnessUnreachable",
             Self::Removed => "Removed",
             Self::TakenOver => "TakenOver",
+            Self::Contested => "Contested",
         }
     }
 
@@ -240,6 +243,7 @@ impl Reason {
             Self::Ready | Self::ProbeFailed => "Probing",
             Self::MassLoss | Self::HarnessUnreachable => "Watching",
             Self::Removed => "Removing",
+            Self::Contested => "Writing",
         }
     }
 
@@ -252,7 +256,8 @@ impl Reason {
             | Self::MassLoss
             | Self::OpenAccess
             | Self::ProbeFailed
-            | Self::HarnessUnreachable => EventType::Warning,
+            | Self::HarnessUnreachable
+            | Self::Contested => EventType::Warning,
         }
     }
 }

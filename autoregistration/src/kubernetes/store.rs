@@ -42,6 +42,7 @@ pub struct StoreSettings {
 /// The store.
 pub struct Store {
     client: Client,
+    scope: Scope,
     events: Events,
     writer: Writer,
     calls: FuturesUnordered<BoxFuture<'static, (Call, Answer)>>,
@@ -72,9 +73,9 @@ impl Store {
         settings: StoreSettings,
         metrics: Metrics,
     ) -> Self {
-        let kind = ApiResource::erase::<ExternalWorkload>(&());
         let mut store = Self {
-            events: scope.watch(&client, &kind),
+            events: follow(scope, &client),
+            scope: scope.clone(),
             client,
             writer: Writer::new(scope, settings.writes_per_second, Instant::now()),
             calls: FuturesUnordered::new(),
@@ -157,6 +158,12 @@ impl Store {
         self.writer
             .answered(&call.key, &call.kind, answer, Instant::now());
         self.metrics.available(self.writer.is_available());
+        if self.writer.is_astray() {
+            warn!(
+                "the API server knows less than it did, as after a restore of etcd: all workloads are listed anew"
+            );
+            self.events = follow(&self.scope, &self.client);
+        }
         for duration in self.writer.transitions() {
             self.metrics.transition(duration);
         }
@@ -183,6 +190,11 @@ impl Store {
         let heard = self.complaints.success(heard);
         heard.is_some_and(|(part, event)| self.writer.watched(&part, event, Instant::now()))
     }
+}
+
+/// All workloads, from a list on.
+fn follow(scope: &Scope, client: &Client) -> Events {
+    scope.watch(client, &ApiResource::erase::<ExternalWorkload>(&()))
 }
 
 fn outcome(answer: &Answer) -> &'static str {

@@ -7,10 +7,12 @@ use std::net::IpAddr;
 
 use kube::Resource as _;
 use kube::api::DynamicObject;
+use linkerd_harness_core::names::GroupRef;
 use serde_json::{Map, Value, json};
 
 use crate::crd::external_workload::{ExternalWorkloadSpec, MeshTls, Port, WorkloadIp};
 use crate::crd::{ExternalGroup, ExternalWorkload};
+use crate::registry::name::{CANDIDATES, Fingerprint};
 use crate::store::{
     APPLIED, GROUP, HOSTNAME, INSTANCE, Key, PROXY_INBOUND_PORT, Ready, Spec, Status, Stored,
 };
@@ -163,16 +165,20 @@ pub fn read(object: DynamicObject) -> (Key, Object) {
     );
     let mut labels = metadata.labels.unwrap_or_default();
     let mut annotations = metadata.annotations.unwrap_or_default();
-    let group = labels.remove(GROUP);
+    let label = labels.remove(GROUP);
+    let is_labelled = label.is_some();
+    let owner = metadata.owner_references.unwrap_or_default();
+    let owner = owner
+        .into_iter()
+        .find(|owner| owner.controller == Some(true) && owner.kind == ExternalGroup::kind(&()));
+    let fingerprint = annotations.remove(INSTANCE).unwrap_or_default();
+    let group = label.or_else(|| {
+        let owner = &owner.as_ref()?.name;
+        is_named_by(&fingerprint, owner, &key).then(|| owner.clone())
+    });
     let ours = group.is_some();
     let group = group.unwrap_or_default();
-    let owner = metadata.owner_references.unwrap_or_default();
-    let owner = owner.into_iter().find(|owner| {
-        owner.controller == Some(true)
-            && owner.kind == ExternalGroup::kind(&())
-            && owner.name == group
-    });
-    let fingerprint = annotations.remove(INSTANCE).unwrap_or_default();
+    let owner = owner.filter(|owner| owner.name == group);
     let hostname = annotations.remove(HOSTNAME).unwrap_or_default();
     let applied = annotations.remove(APPLIED).unwrap_or_default();
     let text = |path: &str| {
@@ -188,7 +194,7 @@ pub fn read(object: DynamicObject) -> (Key, Object) {
         ours,
         deleting: metadata.deletion_timestamp.is_some(),
         // What a `Spec` cannot say was not applied by us.
-        applied: if ports.whole && ips.whole {
+        applied: if is_labelled && ports.whole && ips.whole {
             applied
         } else {
             String::new()
@@ -209,6 +215,22 @@ pub fn read(object: DynamicObject) -> (Key, Object) {
         ready,
     };
     (key, Object { stored, since })
+}
+
+/// Whether an object without our label is ours all the same: owned by a group, and with a name that follows from what
+/// its VM is recognised by. A person may have taken the label away; it is put back when the VM is there.
+fn is_named_by(fingerprint: &str, group: &str, (namespace, name): &Key) -> bool {
+    let (Ok(namespace), Ok(group)) = (namespace.parse(), group.parse()) else {
+        return false;
+    };
+    let group = GroupRef {
+        namespace,
+        name: group,
+    };
+    let fingerprint = Fingerprint::from_hex(fingerprint);
+    fingerprint.is_some_and(|fingerprint| {
+        (0..CANDIDATES).any(|candidate| fingerprint.workload_name(&group, candidate) == *name)
+    })
 }
 
 struct Ports {

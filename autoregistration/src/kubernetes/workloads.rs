@@ -133,6 +133,9 @@ impl Workloads {
                 }
                 self.gone.retain(|_, gone| gone.at + MEMORY > now);
                 for (key, object) in listed {
+                    if !answered.contains(&key) {
+                        self.is_so(&key, &object.stored);
+                    }
                     self.put(key, object, now);
                 }
                 self.awaited.came(part);
@@ -165,6 +168,21 @@ impl Workloads {
         match object {
             Some(object) => self.put(key.clone(), object, now),
             None => self.remove(key, now),
+        }
+    }
+
+    /// Takes what the API server has said after all that is known was said. Should it be older than that, or gone, the API
+    /// server was put back to a copy of its past.
+    pub(super) fn is_so(&mut self, key: &Key, stored: &Stored) {
+        let gone = self.gone.get(key);
+        if gone.is_some_and(|gone| gone.uid == stored.uid) {
+            self.gone.remove(key);
+        }
+        let before = self.there.get(key).map(|entry| &entry.object.stored);
+        if before.is_some_and(|before| is_older(stored, before))
+            && let Some(entry) = self.there.remove(key)
+        {
+            self.count(key, &entry.object.stored, -1);
         }
     }
 
@@ -236,7 +254,7 @@ impl Workloads {
 }
 
 /// Versions of objects of one kind are numbers that rise.
-fn is_older(new: &Stored, old: &Stored) -> bool {
+pub(super) fn is_older(new: &Stored, old: &Stored) -> bool {
     let number = |stored: &Stored| stored.resource_version.parse::<u64>();
     match (number(new), number(old)) {
         (Ok(new), Ok(old)) => new < old,

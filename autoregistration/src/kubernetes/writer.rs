@@ -4,6 +4,7 @@
 
 mod answers;
 mod evaluation;
+mod fights;
 mod outlook;
 mod tell;
 mod turns;
@@ -17,9 +18,10 @@ use super::drained::Drains;
 use super::queue::Queue;
 use super::scope::{Part, Scope};
 use super::step::Write;
-use super::workload::Object;
+use super::workload::{Object, Version};
 use super::workloads::{Change, Workloads};
 use crate::store::{Desired, Failure, Key, News, Status, Wish};
+use fights::Fights;
 pub use outlook::Outlook;
 use tell::Outbox;
 use turns::Turns;
@@ -37,9 +39,12 @@ pub struct Writer {
     drains: Drains,
     settling: BTreeSet<(Instant, Key)>,
     turns: Turns,
+    fights: Fights,
     outlook: Outlook,
     outbox: Outbox,
     refusals: u32,
+    /// Whether the watch knows what is not so any more.
+    astray: bool,
     /// How long readiness took from a wish to the API server's answer, since it was last asked.
     transitions: Vec<Duration>,
 }
@@ -54,6 +59,10 @@ struct Item {
     /// In a row.
     failures: u32,
     not_before: Option<Instant>,
+    /// It was as it is wished for, so that whatever is to be done again was undone by somebody else.
+    done: bool,
+    /// What somebody else has undone is put back then.
+    calm: Option<Instant>,
     /// What was told of it.
     told: Option<Failure>,
 }
@@ -62,6 +71,8 @@ struct Item {
 struct Busy {
     /// What a new description must lead to.
     wanted: Option<Desired>,
+    /// What was known of it when the call was made.
+    known: Option<Version>,
 }
 
 /// A call to the API server.
@@ -114,9 +125,11 @@ impl Writer {
             drains: Drains::default(),
             settling: BTreeSet::new(),
             turns: Turns::default(),
+            fights: Fights::default(),
             outlook: Outlook::default(),
             outbox: Outbox::default(),
             refusals: 0,
+            astray: false,
             transitions: Vec::new(),
         }
     }
@@ -179,6 +192,8 @@ impl Writer {
             stale: before.is_some_and(|before| before.stale),
             failures: 0,
             not_before: None,
+            done: false,
+            calm: None,
             told: before.and_then(|before| before.told),
         };
         self.wishes.insert(key.clone(), item);
@@ -210,7 +225,9 @@ impl Writer {
                     }
                     _ => None,
                 };
-                self.busy.insert(key, Busy { wanted });
+                let known = self.workloads.get(&key);
+                let known = known.map(|entry| Version::of(&entry.object.stored));
+                self.busy.insert(key, Busy { wanted, known });
                 return Some(call);
             }
             self.queue.ended();
@@ -256,6 +273,12 @@ impl Writer {
     /// Whether the API server answers.
     pub fn is_available(&self) -> bool {
         !self.outlook.is_dark()
+    }
+
+    /// Whether all workloads have to be listed anew: the API server was put back to a copy of its past, and a watch from
+    /// its future says nothing.
+    pub fn is_astray(&mut self) -> bool {
+        std::mem::take(&mut self.astray)
     }
 
     /// How long readiness took from the wish to the API server's answer, of those that have come since the last call.

@@ -7,6 +7,7 @@ use super::session::{Stage, Wait};
 use super::workload::{Duty, Presence, Workload};
 use super::{Registry, StreamId};
 use crate::audit;
+use crate::kubernetes::events::Reason as Event;
 use crate::refusal::{Reason, Refusal};
 use crate::store::{Failure, Key, News, Status, Stored};
 
@@ -27,6 +28,11 @@ impl Registry {
             }
             News::One(key, stored) => self.take_stored(&key, &stored),
             News::Gone(key) => self.take_gone(&key),
+            News::Contested(key) => {
+                let message = "somebody else changes it whenever it is put right: look for another controller, or a \
+                               second installation, with `kubectl get --show-managed-fields`";
+                self.notice_workload(&key, Event::Contested, message.to_owned());
+            }
             News::Failed {
                 key,
                 failure,

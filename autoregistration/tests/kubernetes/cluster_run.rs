@@ -30,6 +30,7 @@ mod settings;
 mod slices;
 mod stream;
 mod takeover;
+mod unreadable;
 mod vm;
 
 use controllers::Linkerd;

@@ -138,6 +138,7 @@ impl Kept {
                 self.failed.remove(&key);
                 self.there.remove(&key);
             }
+            News::Contested(_) => {}
             News::Failed {
                 key,
                 failure,

@@ -238,3 +238,26 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn one_whose_label_was_taken_away_is_still_ours_and_what_only_looks_like_it_is_not() {
+    let named = ("training".to_owned(), "training-vm-ababababab".to_owned());
+    let mut made = with_spec(&named, &spec(), Some(&version()));
+    let labels = made["metadata"]["labels"].as_object_mut().unwrap();
+    labels.remove(GROUP).unwrap();
+    let stored = object(made.clone()).stored;
+    assert!(stored.ours);
+    assert_eq!(stored.spec, spec());
+    assert!(!stored.holds(&spec()), "the label is put back");
+    let edits: [fn(&mut Value); 4] = [
+        |made| made["metadata"]["name"] = json!("training-vm-0123456789"),
+        |made| made["metadata"]["ownerReferences"][0]["name"] = json!("other"),
+        |made| made["metadata"]["ownerReferences"] = json!([]),
+        |made| made["metadata"]["annotations"][INSTANCE] = json!("cd".repeat(32)),
+    ];
+    for edit in edits {
+        let mut made = made.clone();
+        edit(&mut made);
+        assert!(!object(made.clone()).stored.ours, "{made}");
+    }
+}

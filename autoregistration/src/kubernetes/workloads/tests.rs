@@ -134,3 +134,24 @@ fn of_some_namespaces_the_list_of_each_counts_for_itself() {
     assert_eq!(workloads.take(own, Event::InitDone, now), Change::All);
     assert_eq!(version(&workloads), None);
 }
+
+#[test]
+fn a_list_counts_for_all_that_was_known_before_it_began_also_where_it_is_older() {
+    let (mut workloads, now) = (Workloads::default(), Instant::now());
+    let list = |workloads: &mut Workloads| {
+        workloads.take(&Part::All, Event::Init, now);
+        workloads.take(&Part::All, Event::InitApply(made("a", 5, IP)), now);
+        workloads.take(&Part::All, Event::InitDone, now);
+    };
+    workloads.answered(&key(), Some(answer("a", 9, "10.77.0.9")), now);
+    list(&mut workloads);
+    assert_eq!(version(&workloads), Some("5"));
+    workloads.answered(&key(), None, now);
+    list(&mut workloads);
+    assert_eq!(version(&workloads), Some("5"), "it is there again");
+    workloads.take(&Part::All, Event::Init, now);
+    workloads.take(&Part::All, Event::InitApply(made("a", 5, IP)), now);
+    workloads.answered(&key(), Some(answer("a", 6, IP)), now);
+    workloads.take(&Part::All, Event::InitDone, now);
+    assert_eq!(version(&workloads), Some("6"), "it was written meanwhile");
+}

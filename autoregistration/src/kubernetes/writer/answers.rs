@@ -6,8 +6,10 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::super::step::Write;
+use super::super::workload::Version;
+use super::super::workloads;
 use super::{Answer, Busy, Kind, LOUD, Writer};
-use crate::store::{Desired, Failure, Key};
+use crate::store::{Desired, Failure, Key, Stored};
 
 /// Waits of one workload whose write fails.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(30));
@@ -31,6 +33,10 @@ impl Writer {
         let mut refused = None;
         match answer {
             Answer::There(object) => {
+                if *kind == Kind::Read && self.is_of_the_past(key, &object.stored, busy.as_ref()) {
+                    self.workloads.is_so(key, &object.stored);
+                    self.astray = true;
+                }
                 self.workloads.answered(key, Some(*object), now);
                 self.succeeded(key, kind, now);
                 refused = self.is_kept_otherwise(key, busy);
@@ -91,6 +97,15 @@ impl Writer {
         {
             self.transitions.push(now.saturating_duration_since(since));
         }
+    }
+
+    /// Whether what was read is older than what was known when it was asked for.
+    fn is_of_the_past(&self, key: &Key, read: &Stored, busy: Option<&Busy>) -> bool {
+        let known = self.workloads.get(key).map(|entry| &entry.object.stored);
+        let asked_of = busy.and_then(|busy| busy.known.as_ref());
+        known.is_some_and(|known| {
+            asked_of == Some(&Version::of(known)) && workloads::is_older(read, known)
+        })
     }
 
     /// Why what was just applied did not come to be. It would be applied again and again.

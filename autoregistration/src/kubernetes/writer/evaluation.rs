@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tracing::warn;
 
 use super::super::step::{self, Seen, Step, Wait, Write};
+use super::fights::Back;
 use super::{Call, Kind, Writer};
 use crate::store::{Desired, Failure, Key};
 
@@ -31,6 +33,7 @@ impl Writer {
         }
         let step = self.step(key, now);
         let has_turn = self.has_turn(key, &step);
+        self.calm_down(key, &step, now);
         let Some(item) = self.wishes.get_mut(key) else {
             self.queue.remove(key);
             return;
@@ -38,7 +41,7 @@ impl Writer {
         match step {
             Step::Write { .. } if !has_turn => self.queue.remove(key),
             Step::Write { lane, .. } => {
-                let not_before = item.not_before;
+                let not_before = item.not_before.max(item.calm);
                 self.queue.put(key, lane, not_before, now);
                 if self.outlook.is_dark() {
                     let message = self.outlook.message().to_owned();
@@ -65,6 +68,7 @@ impl Writer {
             Step::Nothing => {
                 self.queue.remove(key);
                 item.turns = None;
+                item.done = true;
                 // Whoever wishes it gone has to hear that it is, also when it never was.
                 let is_gone = matches!(item.desired, Desired::Gone { .. })
                     && self.workloads.get(key).is_none();
@@ -72,6 +76,29 @@ impl Writer {
                     self.outbox.recovered(key.clone());
                 }
             }
+        }
+    }
+
+    /// Lets a step wait that only puts back what somebody else undoes again and again.
+    fn calm_down(&mut self, key: &Key, step: &Step, now: Instant) {
+        let Some(item) = self.wishes.get_mut(key) else {
+            return;
+        };
+        if !matches!(step, Step::Write { .. }) || !std::mem::take(&mut item.done) {
+            return;
+        }
+        let back = self.fights.undone(key, now);
+        item.calm = match back {
+            Back::Now => None,
+            Back::FirstPause(until) | Back::Pause(until) => Some(until),
+        };
+        if let Back::FirstPause(_) = back {
+            warn!(
+                namespace = key.0,
+                workload = key.1,
+                "somebody changes this workload whenever it is put right, it is put right less and less often"
+            );
+            self.outbox.contested(key.clone());
         }
     }
 

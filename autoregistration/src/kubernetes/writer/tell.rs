@@ -12,6 +12,7 @@ pub(super) struct Outbox {
     all: bool,
     ones: BTreeSet<Key>,
     failed: BTreeMap<Key, (Failure, String)>,
+    contested: BTreeSet<Key>,
 }
 
 // === impl Outbox ===
@@ -34,8 +35,13 @@ impl Outbox {
         self.ones.insert(key);
     }
 
+    /// Somebody else writes `key` again and again.
+    pub(super) fn contested(&mut self, key: Key) {
+        self.contested.insert(key);
+    }
+
     pub(super) fn is_empty(&self) -> bool {
-        !self.all && self.ones.is_empty() && self.failed.is_empty()
+        !self.all && self.ones.is_empty() && self.failed.is_empty() && self.contested.is_empty()
     }
 
     pub(super) fn next(&mut self, workloads: &Workloads) -> Option<News> {
@@ -49,6 +55,9 @@ impl Outbox {
                 Some(entry) => News::One(key, Box::new(entry.object.stored.clone())),
                 None => News::Gone(key),
             });
+        }
+        if let Some(key) = self.contested.pop_first() {
+            return Some(News::Contested(key));
         }
         let (key, (failure, message)) = self.failed.pop_first()?;
         Some(News::Failed {

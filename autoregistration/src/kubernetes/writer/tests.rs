@@ -65,6 +65,7 @@ struct Bench {
     events: Vec<Event<kube::api::DynamicObject>>,
     there: BTreeMap<Key, Stored>,
     failed: Vec<(Key, Failure)>,
+    contested: Vec<Key>,
 }
 
 impl Bench {
@@ -79,6 +80,7 @@ impl Bench {
             events: Vec::new(),
             there: BTreeMap::new(),
             failed: Vec::new(),
+            contested: Vec::new(),
         };
         bench.writer.watched(&Part::All, Event::Init, now);
         assert!(bench.writer.watched(&Part::All, Event::InitDone, now));
@@ -107,6 +109,7 @@ impl Bench {
                 News::All(all) => self.there = all,
                 News::One(key, stored) => drop(self.there.insert(key, *stored)),
                 News::Gone(key) => drop(self.there.remove(&key)),
+                News::Contested(key) => self.contested.push(key),
                 News::Failed { key, failure, .. } => self.failed.push((key, failure)),
             }
         }
@@ -116,7 +119,7 @@ impl Bench {
     fn carry_out(&mut self, call: &Call) -> Answer {
         let there = self.objects.get(&call.key).cloned();
         let field = |field: &str| there.as_ref().map(|it| it["metadata"][field].clone());
-        let is_it = |version: &workload::Version| {
+        let is_it = |version: &Version| {
             field("uid") == Some(json!(version.uid))
                 && field("resourceVersion") == Some(json!(version.resource_version))
         };
@@ -542,4 +545,55 @@ proptest! {
         bench.settle();
         prop_assert_eq!(bench.writes, writes);
     }
+}
+
+#[test]
+fn what_somebody_else_undoes_each_time_is_put_back_ever_more_rarely() {
+    let mut bench = Bench::new();
+    let undo = |bench: &mut Bench| {
+        bench.revision += 1;
+        let object = bench.objects.get_mut(&key("a")).unwrap();
+        object["metadata"]["resourceVersion"] = json!(bench.revision.to_string());
+        object["metadata"]["labels"]["app"] = json!("other");
+        let object = serde_json::from_value(object.clone()).unwrap();
+        bench.events.push(Event::Apply(object));
+        bench.hear();
+    };
+    let well = present(at(2), healthy());
+    bench.wish("a", well.clone());
+    bench.settle();
+    let (start, before) = (bench.now, bench.writes);
+    while bench.now < start + 60 * SECOND {
+        undo(&mut bench);
+        bench.settle();
+        assert!(bench.is_so("a", &well));
+    }
+    assert_eq!(bench.writes - before, 11);
+    assert_eq!(bench.contested, [key("a")], "it is said once");
+
+    // What its VM says is not held up by that.
+    undo(&mut bench);
+    let now = bench.now;
+    bench.wish("a", present(at(2), failed()));
+    let call = bench.call().unwrap();
+    assert!(matches!(call.kind, Kind::Write(Write::Mark(..))));
+    assert_eq!(bench.now, now);
+}
+
+#[test]
+fn an_api_server_that_was_put_back_to_a_copy_of_its_past_is_believed() {
+    let mut bench = Bench::new();
+    bench.wish("a", present(at(2), healthy()));
+    bench.settle();
+    let copy = (bench.objects.clone(), bench.revision);
+    bench.wish("a", present(at(3), healthy()));
+    bench.settle();
+    assert!(!bench.writer.is_astray());
+    (bench.objects, bench.revision) = copy;
+    let last = present(at(4), healthy());
+    bench.wish("a", last.clone());
+    bench.settle();
+    assert!(bench.is_so("a", &last));
+    assert!(bench.writer.is_astray(), "the others are to be looked at");
+    assert!(!bench.writer.is_astray());
 }

@@ -1,10 +1,15 @@
 //! Workloads that people delete, edit or make by hand.
 
+use std::time::Duration;
+
 use autoregistration::crd::ExternalWorkload;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use autoregistration::store::GROUP as OURS;
+use k8s_openapi::api::events::v1::Event;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use linkerd_harness_api::v1::leave::Mode;
 use serde_json::json;
 
+use super::mesh::{self, NAMESPACE};
 use super::replica::Plan;
 use super::vm::name;
 use super::{Mesh, Vm};
@@ -85,4 +90,73 @@ async fn a_workload_of_somebody_else_under_our_name_is_left_alone() {
     assert_ne!(workload, taken);
     assert_eq!(mesh.versions().await[&taken], before[&taken]);
     mesh.is_ready(&workload, "True").await;
+}
+
+#[tokio::test]
+async fn our_label_is_put_back_and_no_vm_is_locked_out_without_it() {
+    let mesh = Mesh::start().await;
+    let replica = Plan::new(&mesh, 1).start().await;
+    let mut vm = Vm::new(1);
+    let (session, workload) = vm.join_well(replica.registration()).await;
+    let (before, _) = mesh.workload(&workload).await;
+    let taken_away = Patch::Merge(json!({ "metadata": { "labels": { OURS: null } } }));
+    let takes_away = async || {
+        let (workloads, params) = (mesh.workloads(), PatchParams::default());
+        let taken = workloads.patch(&workload, &params, &taken_away).await;
+        taken.unwrap().metadata.resource_version
+    };
+    let is_back = |it: &ExternalWorkload, ready: &str| {
+        it.metadata.labels.as_ref().unwrap().contains_key(OURS) && ready == "True"
+    };
+    takes_away().await;
+    mesh.comes_to_be(&workload, "the label is back", is_back)
+        .await;
+
+    // Also where the VM was not there at the time, and for who did not know it before.
+    drop(session);
+    replica.kill();
+    let version = takes_away().await;
+    let replica = Plan::new(&mesh, 2).start().await;
+    let (there, _) = mesh.workload(&workload).await;
+    assert_eq!(there.metadata.resource_version, version);
+    let (_session, told) = vm.restarted().join(replica.registration()).await;
+    assert_eq!(name(&told), workload);
+    let (after, _) = mesh
+        .comes_to_be(&workload, "the label is back", is_back)
+        .await;
+    assert_eq!(after.metadata.uid, before.metadata.uid);
+}
+
+#[tokio::test]
+async fn somebody_who_undoes_what_is_written_is_not_answered_for_ever_and_people_hear_of_it() {
+    let mesh = Mesh::start().await;
+    let replica = Plan::new(&mesh, 1).start().await;
+    let (_session, workload) = Vm::new(1).join_well(replica.registration()).await;
+    let other = json!({ "metadata": { "labels": { "app": "other" } } });
+    let app = |it: &ExternalWorkload| it.metadata.labels.as_ref().unwrap()["app"].clone();
+    let mut undone = 0;
+    let until = tokio::time::Instant::now() + Duration::from_secs(30);
+    while tokio::time::Instant::now() < until {
+        if app(&mesh.workload(&workload).await.0) == "training" {
+            let (params, patch) = (PatchParams::default(), Patch::Merge(&other));
+            drop(mesh.workloads().patch(&workload, &params, &patch).await);
+            undone += 1;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // 5 at once, then after 1, 2, 4, 8 and 16 s.
+    assert!((2..=11).contains(&undone), "{undone}");
+    let events = Api::<Event>::namespaced(mesh.client.clone(), NAMESPACE);
+    let said = mesh::until("it is said of the workload", || async {
+        let all = events.list(&ListParams::default()).await.ok()?.items;
+        let about = |event: &Event| event.regarding.clone().and_then(|it| it.name);
+        let said = all.into_iter().filter(|event| {
+            event.reason.as_deref() == Some("Contested")
+                && about(event).as_deref() == Some(&workload)
+        });
+        Some(said.count()).filter(|number| *number > 0)
+    });
+    assert_eq!(said.await, 1);
+    mesh.comes_to_be(&workload, "it is as it was", |it, _| app(it) == "training")
+        .await;
 }
