@@ -7,7 +7,7 @@
 
 pub mod memory;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -234,8 +234,12 @@ impl Stored {
     /// tells open streams of a change of these (`addressChanged` in its endpoint translator leaves them out).
     pub fn is_reached_as(&self, spec: &Spec) -> bool {
         const OPAQUE_PORTS: &str = "config.linkerd.io/opaque-ports";
+        // A named target of a Service may be another number. And slices are grouped by their ports: a ready endpoint that
+        // goes to another slice is taken for gone when the old one is written after the new one.
+        let ports = |of: &Spec| of.ports.iter().cloned().collect::<BTreeSet<_>>();
         let there = &self.spec;
         there.ips == spec.ips
+            && ports(there) == ports(spec)
             && there.proxy_inbound_port == spec.proxy_inbound_port
             && there.identity == spec.identity
             && there.server_name == spec.server_name

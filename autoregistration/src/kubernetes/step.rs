@@ -215,7 +215,7 @@ fn reconfiguring() -> Ready {
     Ready {
         status: Status::False,
         reason: RECONFIGURING.to_owned(),
-        message: "its address, port, identity or opaque ports are about to change".to_owned(),
+        message: "its address, ports, identity or opaque ports are about to change".to_owned(),
     }
 }
 

@@ -139,7 +139,9 @@ fn every_change_that_open_streams_would_miss_takes_it_out_first() {
         annotations: opaque("3306"),
         ..spec()
     };
-    for (from, to) in [(&spec(), &with), (&with, &spec())] {
+    let mut ported = spec();
+    ported.ports.push(("admin".to_owned(), 9000));
+    for (from, to) in [(&spec(), &with), (&with, &spec()), (&spec(), &ported)] {
         let serving = stored(from, Some(healthy()));
         let step = next(&present(to, healthy()), Some(&serving), WAITED);
         // All workloads of the group change: one after the other.
@@ -156,7 +158,9 @@ fn every_change_that_open_streams_would_miss_takes_it_out_first() {
 fn another_description_is_applied_in_place_and_keeps_nobody_from_being_ready() {
     let mut described = spec();
     described.labels.insert("tier".to_owned(), "a".to_owned());
-    described.ports.push(("admin".to_owned(), 9000));
+    described
+        .annotations
+        .insert("team".to_owned(), "a".to_owned());
     let serving = stored(&spec(), Some(healthy()));
     let apply = Write::Apply(Version::of(&serving), Arc::new(described.clone()));
     let step = next(&present(&described, healthy()), Some(&serving), NOT_YET);

@@ -118,6 +118,25 @@ async fn of_an_address_that_is_edited_in_place_open_streams_hear_nothing() {
     stream.removes(at(9)).await;
 }
 
+/// Why a replica makes a workload not ready before it deletes it.
+#[tokio::test]
+async fn of_a_workload_that_is_deleted_while_it_is_ready_open_streams_hear_nothing() {
+    let linkerd = Linkerd::start().await;
+    let mut stream = Stream::open(&linkerd).await;
+    by_hand(&linkerd, "by-hand", "10.77.0.1").await;
+    assert_eq!(stream.adds().await.addr, at(1));
+    let params = DeleteParams::default();
+    let deleted = linkerd.workloads().delete("by-hand", &params).await;
+    drop(deleted.unwrap());
+    until("the address is in no slice", || async {
+        let slices = slices(&linkerd).await;
+        (!slices.contains("10.77.0.1")).then_some(())
+    })
+    .await;
+    by_hand(&linkerd, "another", "10.77.0.2").await;
+    assert_eq!(stream.adds().await.addr, at(2), "and nothing before");
+}
+
 #[tokio::test]
 async fn a_vm_that_dies_is_removed_after_the_grace_and_back_as_it_was() {
     let linkerd = Linkerd::start().await;
