@@ -421,7 +421,7 @@ _harnessctl() {
             return 0
             ;;
         harnessctl__subcmd__set__subcmd__config)
-            opts="-q -v -h --workload-group-name --workload-group-namespace --control-plane-address --control-plane-identity --identity-spire-socket-address --identity-spiffe-id --identity-trust-anchors --identity-backoff-min --identity-backoff-max --identity-backoff-jitter --proxy-path --proxy-user-id --inbound-listen-address --outbound-listen-addresses --proxy-admin-address --proxy-log-level --shutdown-grace-period --advertise-addresses --ports-to-redirect --inbound-ports-to-ignore --outbound-ports-to-ignore --subnets-to-ignore --subnets-to-redirect --ipv6 --iptables-mode --failure-policy --admin-address --health-allow-exec-probes --dns-min-ttl --dns-max-ttl --dns-resolv-conf-path --log-level --log-format --config --output --quiet --verbose --help"
+            opts="-q -v -h --workload-group-name --workload-group-namespace --workload-labels --control-plane-address --control-plane-identity --identity-spire-socket-address --identity-spiffe-id --identity-trust-anchors --identity-backoff-min --identity-backoff-max --identity-backoff-jitter --proxy-path --proxy-user-id --inbound-listen-address --outbound-listen-addresses --proxy-admin-address --proxy-log-level --shutdown-grace-period --advertise-addresses --ports-to-redirect --inbound-ports-to-ignore --outbound-ports-to-ignore --subnets-to-ignore --subnets-to-redirect --ipv6 --iptables-mode --failure-policy --admin-address --health-allow-exec-probes --dns-min-ttl --dns-max-ttl --dns-resolv-conf-path --log-level --log-format --config --output --quiet --verbose --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -432,6 +432,10 @@ _harnessctl() {
                     return 0
                     ;;
                 --workload-group-namespace)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --workload-labels)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

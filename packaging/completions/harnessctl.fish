@@ -40,6 +40,7 @@ complete -c harnessctl -n "__fish_harnessctl_needs_command" -f -a "completions" 
 complete -c harnessctl -n "__fish_harnessctl_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c harnessctl -n "__fish_harnessctl_using_subcommand set-config" -l workload-group-name -d 'ExternalGroup that this machine joins [key WorkloadGroup.Name; required]' -r
 complete -c harnessctl -n "__fish_harnessctl_using_subcommand set-config" -l workload-group-namespace -d 'Kubernetes namespace of the ExternalGroup [key WorkloadGroup.Namespace; required]' -r
+complete -c harnessctl -n "__fish_harnessctl_using_subcommand set-config" -l workload-labels -d 'Labels that this machine asks for; the group must allow their keys, but for topology.kubernetes.io/zone [key Workload.Labels; default: none]' -r
 complete -c harnessctl -n "__fish_harnessctl_using_subcommand set-config" -l control-plane-address -d 'Where autoregistration is reached [key Control.Address; required]' -r
 complete -c harnessctl -n "__fish_harnessctl_using_subcommand set-config" -l control-plane-identity -d 'Name that autoregistration\'s certificate must carry [key Control.ServerId; required]' -r
 complete -c harnessctl -n "__fish_harnessctl_using_subcommand set-config" -l identity-spire-socket-address -d 'Workload API socket of the SPIRE agent, a path or unix:///path [key Identity.SpireSocketAddress; default: /tmp/spire-agent/public/api.sock]' -r

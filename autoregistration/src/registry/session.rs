@@ -189,7 +189,8 @@ impl Registry {
         };
         let (outcome, detail) = (ack.outcome(), hello::quote(&ack.message));
         // Once for each assignment, however often it is said.
-        if outcome == config_ack::Outcome::Rejected && !std::mem::replace(&mut session.rejects, true)
+        if outcome == config_ack::Outcome::Rejected
+            && !std::mem::replace(&mut session.rejects, true)
         {
             let (group, hostname) = (&session.hello.group, &session.hello.hostname);
             warn!(%group, hostname, detail, "a VM does not take its assignment, its proxy goes on with the last one");

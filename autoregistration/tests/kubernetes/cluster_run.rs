@@ -12,6 +12,7 @@ mod cut;
 mod definitions;
 mod edits;
 mod fleet;
+mod group;
 mod hands;
 mod hostile;
 mod line;

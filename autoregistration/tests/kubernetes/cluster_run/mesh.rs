@@ -181,7 +181,12 @@ impl Mesh {
         let mut probe = json!({ "httpGet": { "path": "/ready", "port": "http" } });
         merge(&mut template, &edit["template"]);
         merge(&mut probe, &edit["probe"]);
-        let spec = json!({ "spec": { "probes": [probe], "template": template } });
+        let mut spec = json!({ "spec": { "probes": [probe], "template": template } });
+        for (part, name) in [("spec", "access"), ("metadata", "annotations")] {
+            if !edit[name].is_null() {
+                spec[part][name] = edit[name].clone();
+            }
+        }
         self.put::<autoregistration::crd::ExternalGroup>(namespace, GROUP, spec)
             .await;
     }
@@ -231,6 +236,18 @@ impl Mesh {
         let those = ListParams::default().labels(&format!("test/replica={name}"));
         let params = DeleteParams::default();
         drop(slices.delete_collection(&params, &those).await.unwrap());
+    }
+
+    /// Waits until the group shows this reason for its condition `Accepted`; answers with the message.
+    pub(super) async fn group_shows(&self, reason: &str) -> String {
+        until(&format!("the group is {reason}"), || async {
+            let group = self.groups().get(GROUP).await.ok()?;
+            let conditions = group.data["status"]["conditions"].as_array()?.clone();
+            let accepted = conditions.iter().find(|it| it["type"] == "Accepted")?;
+            let message = accepted["message"].as_str()?.to_owned();
+            (accepted["reason"] == reason).then_some(message)
+        })
+        .await
     }
 
     pub(super) fn workloads(&self) -> Api<ExternalWorkload> {
