@@ -32,8 +32,10 @@ demo: deps tools  ## the walk-through on a lab of this machine; KEEP=1 leaves th
 # What the labs need is built in the background: most tests wait, and leave the processors to it.
 test: deps tools fmt  ## every check; CI runs this
 	@mkdir -p $(TARGET)
-	setsid nice -n 19 $(MAKE) --no-print-directory prepare >$(TARGET)/prepare.log 2>&1 &
+	set -m  # a process group of its own, to be ended with all that it started
+	nice -n 19 $(MAKE) --no-print-directory prepare </dev/null >$(TARGET)/prepare.log 2>&1 &
 	preparing=$$!
+	set +m
 	trap 'kill -- -$$preparing 2>/dev/null || true' EXIT
 	$(MAKE) --no-print-directory clippy deny unit chart shell units
 	echo "== what the labs need"

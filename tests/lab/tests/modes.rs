@@ -91,7 +91,7 @@ fn each_mode_redirects_both_families_and_leaves_nothing() -> Result<()> {
                     member.configure(),
                 ];
                 walk(lab, &chapters, &mut Silent)?;
-                // A stop waits for connections that the peer's proxy keeps; nothing here depends on how long.
+                // A stop soon after a start waits for the connections of the proof, which the proxy gives up on after 10 s.
                 lab.host(member.place).get(&format!(
                     "harnessctl set-config --ipv6=true --advertise-addresses={address},{} \
                      --shutdown-grace-period=2s",
