@@ -7,8 +7,8 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::lab::{DEADLINE, Lab};
-use crate::pki::{AUTOREGISTRATION, VM_ID};
-use crate::vm::{Session, channel, hello};
+use crate::pki::VM_ID;
+use crate::vm::{Session, hello};
 
 /// Status and body.
 pub(crate) async fn request(addr: SocketAddr, method: &str, path: &str) -> (u16, String) {
@@ -33,12 +33,7 @@ async fn items(addr: SocketAddr, path: &str) -> Vec<Value> {
 #[tokio::test]
 async fn the_state_is_shown_as_kubernetes_would_show_it() {
     let lab = Lab::start().await;
-    let leaf = lab.files.root.vm();
-    let addr = lab.standalone.addresses.registration;
-    let channel = channel(addr, AUTOREGISTRATION, &lab.files.root, Some(&leaf))
-        .await
-        .unwrap();
-    let mut vm = Session::open(channel, hello()).await.unwrap();
+    let mut vm = Session::open(lab.channel().await, hello()).await.unwrap();
     let name = vm.assignment().await.workload.unwrap().name;
     vm.report(2, v1::health_report::State::Healthy).await;
     vm.next().await.unwrap();

@@ -4,16 +4,10 @@ use autoregistration::settled::LOOK;
 use linkerd_harness_api::v1::controller_message::Kind;
 
 use crate::lab::{Files, GROUP, Lab, SERVICE};
-use crate::pki::AUTOREGISTRATION;
-use crate::vm::{Session, channel, hello};
+use crate::vm::{Session, hello};
 
 async fn session(lab: &Lab) -> Session {
-    let leaf = lab.files.root.vm();
-    let addr = lab.standalone.addresses.registration;
-    let channel = channel(addr, AUTOREGISTRATION, &lab.files.root, Some(&leaf))
-        .await
-        .unwrap();
-    Session::open(channel, hello()).await.unwrap()
+    Session::open(lab.channel().await, hello()).await.unwrap()
 }
 
 #[tokio::test]

@@ -9,8 +9,10 @@ use autoregistration::standalone::{Error, Standalone};
 use autoregistration::view::View;
 use clap::Parser as _;
 use tempfile::TempDir;
+use tonic::transport::Channel;
 
-use crate::pki::Root;
+use crate::pki::{AUTOREGISTRATION, Root};
+use crate::vm;
 
 /// How long a test waits for something that should happen at once.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
@@ -100,6 +102,14 @@ impl Lab {
         let files = Files::new();
         let standalone = files.start(&["--restore-window", "0s"]).await.unwrap();
         Self { files, standalone }
+    }
+
+    /// A connection on which a VM can register.
+    pub(crate) async fn channel(&self) -> Channel {
+        let leaf = self.files.root.vm();
+        let addr = self.standalone.addresses.registration;
+        let channel = vm::channel(addr, AUTOREGISTRATION, &self.files.root, Some(&leaf));
+        channel.await.unwrap()
     }
 
     /// Waits until the view is as it should be.

@@ -4,16 +4,11 @@ use linkerd_harness_api::v1::health_report::State;
 use linkerd_harness_api::v1::{self, controller_message::Kind, harness_message};
 
 use crate::lab::Lab;
-use crate::pki::{AUTOREGISTRATION, VM_ID};
-use crate::vm::{Session, channel, hello};
+use crate::pki::VM_ID;
+use crate::vm::{Session, hello};
 
 async fn session(lab: &Lab, hello: v1::Hello) -> Session {
-    let leaf = lab.files.root.vm();
-    let addr = lab.standalone.addresses.registration;
-    let channel = channel(addr, AUTOREGISTRATION, &lab.files.root, Some(&leaf))
-        .await
-        .unwrap();
-    Session::open(channel, hello).await.unwrap()
+    Session::open(lab.channel().await, hello).await.unwrap()
 }
 
 #[tokio::test]

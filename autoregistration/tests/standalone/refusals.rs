@@ -110,11 +110,7 @@ async fn an_address_in_use_says_when_to_come_again() {
     use tonic_types::StatusExt as _;
     let lab = Lab::start().await;
     let leaf = lab.files.root.vm();
-    let addr = lab.standalone.addresses.registration;
-    let channel = channel(addr, AUTOREGISTRATION, &lab.files.root, Some(&leaf))
-        .await
-        .unwrap();
-    let mut first = Session::open(channel, hello()).await.unwrap();
+    let mut first = Session::open(lab.channel().await, hello()).await.unwrap();
     first.assignment().await;
     let other = v1::Hello {
         instance_id: vec![7; 32],
@@ -132,11 +128,7 @@ async fn an_address_in_use_says_when_to_come_again() {
 #[tokio::test]
 async fn a_check_answers_as_a_session_would_and_registers_nobody() {
     let lab = Lab::start().await;
-    let leaf = lab.files.root.vm();
-    let addr = lab.standalone.addresses.registration;
-    let channel = channel(addr, AUTOREGISTRATION, &lab.files.root, Some(&leaf))
-        .await
-        .unwrap();
+    let channel = lab.channel().await;
     let mut client = RegistrationClient::new(channel);
     let good = client.check(hello()).await.unwrap().into_inner();
     assert!(good.ok, "{good:?}");

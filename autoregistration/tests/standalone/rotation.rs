@@ -7,7 +7,7 @@ use tokio::io::AsyncReadExt as _;
 
 use crate::lab::{DEADLINE, Files, Lab};
 use crate::pki::{AUTOREGISTRATION, DESTINATION, Root, dns};
-use crate::vm::{Session, channel, hello, tls};
+use crate::vm::{Session, hello, tls};
 
 /// The certificate that is served now.
 async fn served(lab: &Lab) -> Vec<u8> {
@@ -31,12 +31,7 @@ async fn served_is(lab: &Lab, wanted: &[u8]) -> bool {
 #[tokio::test]
 async fn a_new_certificate_is_served_and_old_sessions_go_on() {
     let lab = Lab::start().await;
-    let leaf = lab.files.root.vm();
-    let addr = lab.standalone.addresses.registration;
-    let channel = channel(addr, AUTOREGISTRATION, &lab.files.root, Some(&leaf))
-        .await
-        .unwrap();
-    let mut vm = Session::open(channel, hello()).await.unwrap();
+    let mut vm = Session::open(lab.channel().await, hello()).await.unwrap();
     let assignment = vm.assignment().await;
     let new = lab.files.root.server();
     lab.files.write("tls.crt", &new.pem);
@@ -140,12 +135,7 @@ async fn a_certificate_that_is_not_valid_yet_is_served_when_it_is() {
 #[tokio::test]
 async fn of_the_trust_anchors_only_the_certificates_are_passed_on() {
     let lab = Lab::start().await;
-    let leaf = lab.files.root.vm();
-    let addr = lab.standalone.addresses.registration;
-    let channel = channel(addr, AUTOREGISTRATION, &lab.files.root, Some(&leaf))
-        .await
-        .unwrap();
-    let mut vm = Session::open(channel, hello()).await.unwrap();
+    let mut vm = Session::open(lab.channel().await, hello()).await.unwrap();
     vm.assignment().await;
     let next = Root::new("next");
     let key = lab.files.root.vm().key_pem;
