@@ -335,6 +335,15 @@ impl Leadership {
         }
     }
 
+    /// One that is held until then.
+    #[cfg(test)]
+    pub(in crate::kubernetes) fn until(until: watch::Receiver<Instant>) -> Self {
+        Self {
+            until,
+            ..Self::always()
+        }
+    }
+
     /// One that is always held, where there is one replica and no Lease.
     pub fn always() -> Self {
         let forever = Instant::now() + Duration::from_secs(30 * 365 * 24 * 3600);

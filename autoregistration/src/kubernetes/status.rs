@@ -9,6 +9,8 @@
 
 mod pace;
 mod shown;
+#[cfg(test)]
+mod tests;
 mod wanted;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -81,7 +83,7 @@ pub struct Inputs {
 
 /// A status that was not written.
 enum Failed {
-    /// The group is gone, or is another one.
+    /// The group is gone, or is not as we know it.
     Over,
     /// It is refused, and will be again.
     Refused(String),
@@ -240,8 +242,9 @@ impl Statuses {
         let mut body = json!({
             "apiVersion": ExternalGroup::api_version(&()),
             "kind": ExternalGroup::kind(&()),
-            // With the uid, another group of that name is not taken for this one.
-            "metadata": { "namespace": key.0, "name": key.1, "uid": shown.uid },
+            // With the version, another group of that name is not taken for this one. A uid would not do: an API server
+            // does not look at it where a status is written (measured).
+            "metadata": { "namespace": key.0, "name": key.1, "resourceVersion": shown.version },
             "status": status,
         });
         let patch = Patch::Apply(body.clone());

@@ -15,7 +15,7 @@ use autoregistration::registry::DefaultAccess;
 use autoregistration::registry::group_totals::GroupTotals;
 use autoregistration::registry::task::Command;
 use k8s_openapi::api::events::v1::Event;
-use kube::api::{Api, ListParams, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -32,16 +32,27 @@ struct Leader {
     instance: String,
     /// How often it has counted.
     asked: Arc<AtomicUsize>,
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 impl Leader {
     async fn start(cluster: &Cluster, leadership: Leadership, counts: [usize; 3]) -> Self {
-        let mut tasks = JoinSet::new();
         let scope = Scope::everywhere();
         let load = Groups::load(&cluster.client, &scope, Metrics::default());
         let (groups, followed) = load.await;
-        tasks.spawn(groups.run());
+        let mut leader = Self::over(cluster, followed, leadership, counts);
+        leader.tasks.spawn(groups.run());
+        leader
+    }
+
+    /// One that knows of these groups.
+    fn over(
+        cluster: &Cluster,
+        followed: Followed,
+        leadership: Leadership,
+        counts: [usize; 3],
+    ) -> Self {
+        let mut tasks = JoinSet::new();
         let metrics = autoregistration::metrics::Metrics::default();
         let instance = format!("leader-{}", LEADERS.fetch_add(1, Ordering::SeqCst));
         let (events, publisher) = events(cluster.client.clone(), &instance, metrics);
@@ -64,7 +75,7 @@ impl Leader {
             counts,
             instance,
             asked,
-            _tasks: tasks,
+            tasks,
         }
     }
 
@@ -230,6 +241,38 @@ async fn the_status_says_what_has_become_of_a_group_and_is_written_only_when_tha
     let done = shows(&cluster, "status", "closed", |it| it["updated"] == 3).await;
     assert_eq!(done["status"]["observedGeneration"], 2);
     assert_eq!(condition(&done, "RolledOut").0, "True");
+}
+
+#[tokio::test]
+async fn a_status_is_not_written_of_another_group_of_that_name() {
+    let cluster = Cluster::alone().await;
+    cluster
+        .install(&autoregistration::crd::external_group())
+        .await;
+    cluster.namespace("another").await;
+    cluster
+        .create("another", &manifest("a", "template: {}"))
+        .await
+        .unwrap();
+    // What is known is of before.
+    let scope = Scope::everywhere();
+    let load = Groups::load(&cluster.client, &scope, Metrics::default());
+    let (_not_followed, older) = load.await;
+    let groups = cluster.groups("another");
+    let deleted = groups.delete("a", &DeleteParams::default()).await;
+    drop(deleted.unwrap());
+    cluster
+        .create("another", &manifest("a", "template: {}"))
+        .await
+        .unwrap();
+    let leader = Leader::over(&cluster, older, Leadership::always(), [3, 2, 1]);
+    poll("it has tried", async || {
+        (leader.asked.load(Ordering::SeqCst) > 0).then_some(())
+    })
+    .await;
+    leader.looks_again().await;
+    let object = shows(&cluster, "another", "a", |_| true).await;
+    assert_eq!(object["status"], Value::Null);
 }
 
 #[tokio::test]

@@ -11,6 +11,8 @@ use crate::crd::status::{ACCEPTED, ExternalGroupStatus, RESTRICTED, ROLLED_OUT, 
 pub struct Shown {
     /// uid of the object.
     pub uid: String,
+    /// Its version: no other object has had it.
+    pub version: String,
     /// Its generation.
     pub generation: i64,
     /// Whether it is being deleted.
@@ -42,6 +44,7 @@ impl Shown {
         conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
         Self {
             uid: metadata.uid.clone().unwrap_or_default(),
+            version: metadata.resource_version.clone().unwrap_or_default(),
             generation: metadata.generation.unwrap_or_default(),
             deleting: metadata.deletion_timestamp.is_some(),
             status: ExternalGroupStatus {
