@@ -26,6 +26,7 @@ use tracing::info;
 use self::replica::Replica;
 use crate::admin::Admin;
 use crate::args::{Args, Identity};
+use crate::balance::{self, Pace};
 use crate::kubernetes::events;
 use crate::kubernetes::groups::Groups;
 use crate::kubernetes::leader::{Leader, Timing};
@@ -98,6 +99,12 @@ impl Cluster {
     /// Binds, waits for the API server as long as it takes, serves. Nobody is served before all is known: a VM that is
     /// not known yet would be made a second time.
     pub async fn start(args: Args) -> Result<Self, Error> {
+        Self::start_at(args, Pace::default()).await
+    }
+
+    /// The same with VMs that are sent to other replicas sooner, for tests that cannot wait for hours.
+    #[doc(hidden)]
+    pub async fn start_at(args: Args, pace: Pace) -> Result<Self, Error> {
         let client = client(&args).await?;
         let ports = Ports::bind(&args).await?;
         let addresses = ports.addresses;
@@ -161,6 +168,7 @@ impl Cluster {
         parts.follow("the status of groups", statuses.run());
         let peers = Peers::new(&name, roster, metrics.clone());
         let (censuses, census_receiver) = mpsc::channel(1);
+        let (loads, loads_receiver) = mpsc::channel(1);
         let (wishes, wishes_receiver) = mpsc::unbounded_channel();
         let (news, news_receiver) = mpsc::channel(NEWS);
         let (task, _) = Task::new(
@@ -177,6 +185,7 @@ impl Cluster {
                     claim: replica::claims(peers.clone()),
                     leading: leadership.told(),
                     census: census_receiver,
+                    loads: loads_receiver,
                     events,
                 }),
                 metrics: metrics.clone(),
@@ -193,6 +202,7 @@ impl Cluster {
             let _nobody = done.send(());
             std::future::pending::<()>().await;
         });
+        parts.follow("the balance", balance::run(peers.clone(), pace, loads));
         parts.follow("the census", census::run(leadership, peers, censuses));
 
         // Everything that was there at the start is known before the first VM is heard.

@@ -10,6 +10,7 @@
 pub mod admin;
 pub mod args;
 pub mod audit;
+pub mod balance;
 pub mod breaker;
 pub mod cluster;
 pub mod cluster_ip;

@@ -163,7 +163,8 @@ impl Default for Metrics {
         );
         registry.register(
             "goaways",
-            "VMs that were asked for another session by reason",
+            "VMs that were asked for another session by reason: DRAINING (a replica goes down), REBALANCE (it has more than \
+             its share)",
             Family::clone(&goaways),
         );
         registry.register(

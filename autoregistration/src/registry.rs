@@ -17,6 +17,7 @@ mod access;
 mod admission;
 mod ahead;
 mod assignment;
+mod balance;
 mod census;
 mod claims;
 mod groups;
@@ -41,6 +42,7 @@ use std::time::Duration;
 use ipnet::Ipv4Net;
 use linkerd_harness_api::v1::{self, controller_message::Kind, harness_message};
 
+use crate::balance::Loads;
 use crate::breaker::Breaker;
 use crate::cluster_ip::ClusterIpsOf;
 use crate::identity::SpiffeId;
@@ -171,6 +173,8 @@ pub enum Event {
     Leading(bool),
     /// Who has a session on another replica.
     Census(Census),
+    /// How many sessions the other replicas have.
+    Loads(Loads),
     /// It is time to look at what is due.
     Tick,
     /// We will go down: harnesses are asked to go elsewhere within this time.
@@ -346,6 +350,7 @@ impl Registry {
             Event::Asked { ask, claim } => self.take_claim(ask, &claim),
             Event::Leading(leading) => self.set_leading(leading),
             Event::Census(census) => self.take_census(&census),
+            Event::Loads(loads) => self.take_loads(&loads),
             Event::Tick => {}
             Event::Depart { within } => self.depart(within),
             Event::Shutdown => self.shut_down(),
@@ -411,7 +416,7 @@ impl Registry {
     fn reconnect_window(&self) -> Duration {
         match self.rules.reconnect {
             Reconnect::Within(window) => window,
-            Reconnect::ByFleet => shutdown::reconnect_window(self.workloads.len(), 1)
+            Reconnect::ByFleet => shutdown::reconnect_window(self.workloads.len())
                 .min(self.rules.disconnect_grace / 2),
         }
     }
@@ -420,17 +425,24 @@ impl Registry {
     fn depart(&mut self, within: Duration) {
         self.departing = true;
         for stream in self.sessions.keys().copied().collect::<Vec<_>>() {
-            self.effects
-                .push(Effect::SentAway(Reason::Draining.as_str()));
-            self.send(
-                stream,
-                Kind::GoAway(v1::GoAway {
-                    reason: Reason::Draining.as_str().to_owned(),
-                    reconnect: true,
-                    within: prost_types::Duration::try_from(within).ok(),
-                }),
-            );
+            self.send_away(stream, Reason::Draining.as_str(), within);
         }
+    }
+
+    /// Asks a harness to open another session within this time.
+    fn send_away(&mut self, stream: StreamId, reason: &'static str, within: Duration) {
+        if let Some(session) = self.sessions.get_mut(&stream) {
+            session.sent_away = true;
+        }
+        self.effects.push(Effect::SentAway(reason));
+        self.send(
+            stream,
+            Kind::GoAway(v1::GoAway {
+                reason: reason.to_owned(),
+                reconnect: true,
+                within: prost_types::Duration::try_from(within).ok(),
+            }),
+        );
     }
 
     fn shut_down(&mut self) {

@@ -5,7 +5,7 @@
     reason = "a test's helpers panic as the test would"
 )]
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -38,6 +38,10 @@ struct Said {
 impl Sessions for Said {
     async fn digest(&self) -> Option<Vec<[u8; 16]>> {
         self.digest.clone()
+    }
+
+    async fn count(&self) -> Option<usize> {
+        self.digest.as_ref().map(Vec::len)
     }
 
     async fn claim(&self, claim: Claim) -> Claimed {
@@ -139,20 +143,28 @@ async fn a_census_is_all_that_the_others_have() {
     assert!(census.complete);
     assert_eq!(census.present, HashSet::from([vm(1), vm(2), vm(3)]));
     assert_eq!(census.silent, []);
-    let loads = |loads: Vec<census::Load>| {
-        let loads = loads.into_iter();
-        loads
-            .map(|load| (load.replica, load.sessions, format!("{:?}", load.phase)))
-            .collect::<BTreeSet<_>>()
-    };
-    let expected = [
-        ("a", 2, "Serving"),
-        ("b", 1, "Stopping"),
-        ("c", 0, "Starting"),
-    ];
-    let expected = expected.map(|(name, count, phase)| (name.into(), count, phase.into()));
-    assert_eq!(loads(census.loads), expected.clone().into());
-    assert_eq!(loads(peers.loads().await), expected.into());
+}
+
+#[tokio::test]
+async fn what_the_others_have_is_known_when_all_take_vms_and_say_so() {
+    let a = Replica::start("a", Some(vec![vm(1), vm(2)]), Free).await;
+    let b = Replica::start("b", Some(vec![vm(3)]), Free).await;
+    let all = [(a.addr, Answer::Needed), (b.addr, Answer::Needed)];
+    let (peers, roster) = peers(&all);
+    assert_eq!(peers.loads().await, Some(vec![2, 1]));
+    for phase in [Phase::Starting, Phase::Stopping] {
+        b.phase.send_replace(phase);
+        assert_eq!(peers.loads().await, None, "{phase:?}");
+    }
+    b.phase.send_replace(Phase::Serving);
+    let (_listener, mute) = mute().await;
+    for (answer, known) in [(Answer::Needed, None), (Answer::Welcome, Some(vec![2, 1]))] {
+        let with_mute = all.into_iter().chain([(mute, answer)]);
+        roster.send_replace(Arc::new(with_mute.collect()));
+        assert_eq!(peers.loads().await, known);
+    }
+    roster.send_replace(Arc::default());
+    assert_eq!(peers.loads().await, Some(Vec::new()));
 }
 
 #[tokio::test]
@@ -202,8 +214,7 @@ async fn a_replica_at_two_addresses_is_one() {
     let ourselves = Replica::start("asker", Some(vec![vm(1)]), Held).await;
     let all = [a.addr, again.addr, ourselves.addr].map(|addr| (addr, Answer::Needed));
     let (peers, _roster) = peers(&all);
-    let loads = peers.loads().await;
-    assert_eq!(loads.len(), 1, "{loads:?}");
+    assert_eq!(peers.loads().await, Some(vec![1]));
     // Nor do we keep a VM from ourselves.
     assert_eq!(peers.claim(&claim()).await, Free);
     assert_eq!((a.claims(), ourselves.claims()), (1, 0));

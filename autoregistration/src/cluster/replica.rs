@@ -27,6 +27,11 @@ impl Sessions for Replica {
         ask(&self.commands, |reply| Command::Digest { reply }).await
     }
 
+    async fn count(&self) -> Option<usize> {
+        let totals = ask(&self.commands, |reply| Command::Totals { reply }).await?;
+        Some(totals.sessions_joined + totals.sessions_waiting)
+    }
+
     async fn claim(&self, claim: Claim) -> Claimed {
         let answer = ask(&self.commands, |reply| Command::Claim { claim, reply }).await;
         // A registry that has ended has no sessions.

@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 
+use super::PREFIX;
 use super::client::Peers;
-use super::{PREFIX, Phase};
 use crate::kubernetes::leader::Leadership;
 
 /// Between two of them.
@@ -34,19 +34,6 @@ pub struct Census {
     pub present: HashSet<[u8; PREFIX]>,
     /// Those who have not answered.
     pub silent: Vec<SocketAddr>,
-    /// How many sessions each has that has answered.
-    pub loads: Vec<Load>,
-}
-
-/// What a replica has to bear.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Load {
-    /// Its name.
-    pub replica: String,
-    /// Its sessions.
-    pub sessions: usize,
-    /// What it is doing.
-    pub phase: Phase,
 }
 
 /// Asks all others while this replica leads, first when it has just become the leader. Ends when nobody listens.

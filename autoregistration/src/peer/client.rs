@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tonic::transport::{Channel, Endpoint};
 use tracing::{debug, info, warn};
 
-use super::census::{Answer, Census, Load};
+use super::census::{Answer, Census};
 use super::{ENVELOPE, MOST_SESSIONS, PREFIX, Phase};
 use crate::kubernetes::peers::Roster;
 use crate::metrics::Metrics;
@@ -53,6 +53,14 @@ struct Known {
     silent: BTreeSet<SocketAddr>,
 }
 
+/// What a peer has said of its sessions.
+struct Told {
+    replica: String,
+    sessions: usize,
+    phase: Phase,
+    prefixes: Vec<[u8; PREFIX]>,
+}
+
 /// Why a peer has not answered.
 enum Silence {
     Late,
@@ -81,29 +89,34 @@ impl Peers {
             complete: true,
             present: HashSet::new(),
             silent: Vec::new(),
-            loads: Vec::new(),
         };
-        for (peer, needed, answer) in self.ask_all(false).await {
-            if let Some((load, prefixes)) = answer {
-                census.present.extend(prefixes);
-                census.loads.push(load);
+        for (peer, needed, told) in self.ask_all(false).await {
+            if let Some(told) = told {
+                census.present.extend(told.prefixes);
             } else {
                 census.complete &= needed == Answer::Welcome;
                 census.silent.push(peer);
             }
         }
-        self.count_each_once(&mut census.loads);
         census
     }
 
-    /// How many sessions the others have. Those who do not answer are left out. Takes 3 s at most.
-    pub async fn loads(&self) -> Vec<Load> {
-        let answers = self.ask_all(true).await.into_iter();
-        let mut loads = answers
-            .filter_map(|(_, _, answer)| answer.map(|(load, _)| load))
-            .collect();
-        self.count_each_once(&mut loads);
-        loads
+    /// How many sessions each of the others has, when all that are in service have said so and take VMs: of one that
+    /// comes or goes nobody knows how many it will have. Takes 3 s at most.
+    pub async fn loads(&self) -> Option<Vec<usize>> {
+        // A replica may be reached at two addresses, and one may be our own.
+        let mut loads = BTreeMap::new();
+        for (_, needed, told) in self.ask_all(true).await {
+            match told {
+                Some(told) if told.phase == Phase::Serving => {
+                    loads.insert(told.replica, told.sessions);
+                }
+                None if needed == Answer::Welcome => {}
+                Some(_) | None => return None,
+            }
+        }
+        loads.remove(&self.0.replica);
+        Some(loads.into_values().collect())
     }
 
     /// Asks all others to give a VM up that is here. One that cannot be reached does not keep a VM from returning, but
@@ -136,10 +149,7 @@ impl Peers {
         roster
     }
 
-    async fn ask_all(
-        &self,
-        count_only: bool,
-    ) -> Vec<(SocketAddr, Answer, Option<(Load, Vec<[u8; PREFIX]>)>)> {
+    async fn ask_all(&self, count_only: bool) -> Vec<(SocketAddr, Answer, Option<Told>)> {
         let roster = self.roster();
         let asked = roster.iter().map(|(peer, needed)| async move {
             let answer = self.sessions_of(*peer, count_only).await;
@@ -148,11 +158,7 @@ impl Peers {
         futures::future::join_all(asked).await
     }
 
-    async fn sessions_of(
-        &self,
-        peer: SocketAddr,
-        count_only: bool,
-    ) -> Option<(Load, Vec<[u8; PREFIX]>)> {
+    async fn sessions_of(&self, peer: SocketAddr, count_only: bool) -> Option<Told> {
         let request = SessionsRequest {
             count_only,
             asker: self.0.replica.clone(),
@@ -239,12 +245,6 @@ impl Peers {
         None
     }
 
-    /// A replica may be reached at two addresses, and one may be our own.
-    fn count_each_once(&self, loads: &mut Vec<Load>) {
-        let mut seen = BTreeSet::from([self.0.replica.clone()]);
-        loads.retain(|load| seen.insert(load.replica.clone()));
-    }
-
     fn known(&self) -> std::sync::MutexGuard<'_, Known> {
         self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -260,19 +260,18 @@ async fn in_time<T>(
     }
 }
 
-fn read(reply: SessionsReply) -> Result<(Load, Vec<[u8; PREFIX]>), Silence> {
-    let prefixes = prefixes(&reply.prefixes).map_err(Silence::Nonsense)?;
+fn read(reply: SessionsReply) -> Result<Told, Silence> {
     let phase = match reply.phase() {
         PhaseOnWire::Starting => Phase::Starting,
         PhaseOnWire::Stopping => Phase::Stopping,
         PhaseOnWire::Serving | PhaseOnWire::Unspecified => Phase::Serving,
     };
-    let load = Load {
-        replica: reply.replica,
+    Ok(Told {
+        prefixes: prefixes(&reply.prefixes).map_err(Silence::Nonsense)?,
         sessions: usize::try_from(reply.sessions).unwrap_or(usize::MAX),
+        replica: reply.replica,
         phase,
-    };
-    Ok((load, prefixes))
+    })
 }
 
 /// Those that are in `bytes`, one after the other.

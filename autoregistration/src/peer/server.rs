@@ -28,6 +28,9 @@ pub trait Sessions: Send + Sync + 'static {
     /// The first 16 bytes of the fingerprint of each VM that has a session here. `None` when nobody can say.
     fn digest(&self) -> impl Future<Output = Option<Vec<[u8; 16]>>> + Send;
 
+    /// How many these are, without a look at each of them.
+    fn count(&self) -> impl Future<Output = Option<usize>> + Send;
+
     /// Gives a VM up that is on another replica now, unless it is here and lives.
     ///
     /// When two replicas claim the same VM at the same time, both are answered here before one of them has it. An
@@ -91,7 +94,14 @@ impl<S: Sessions> Api for Server<S> {
         &self,
         request: Request<SessionsRequest>,
     ) -> Result<Response<SessionsReply>, Status> {
-        let Some(digest) = self.sessions.digest().await else {
+        let answer = if request.into_inner().count_only {
+            let count = self.sessions.count().await;
+            count.map(|count| (count, Vec::new()))
+        } else {
+            let digest = self.sessions.digest().await;
+            digest.map(|digest| (digest.len(), digest.into_flattened()))
+        };
+        let Some((sessions, prefixes)) = answer else {
             return Err(Status::unavailable("this replica cannot say"));
         };
         let phase = match *self.phase.borrow() {
@@ -99,15 +109,9 @@ impl<S: Sessions> Api for Server<S> {
             Phase::Serving => PhaseOnWire::Serving,
             Phase::Stopping => PhaseOnWire::Stopping,
         };
-        let sessions = u64::try_from(digest.len()).unwrap_or(u64::MAX);
-        let prefixes = if request.into_inner().count_only {
-            Vec::new()
-        } else {
-            digest.into_flattened()
-        };
         Ok(Response::new(SessionsReply {
             prefixes,
-            sessions,
+            sessions: u64::try_from(sessions).unwrap_or(u64::MAX),
             replica: self.replica.to_string(),
             phase: phase.into(),
         }))

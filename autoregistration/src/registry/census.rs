@@ -39,7 +39,7 @@ impl Registry {
         self.breaker = Breaker::default();
         self.forget_silence();
         // The VMs of the one that led before us may still be on their way to another replica.
-        let on_their_way = shutdown::reconnect_window(self.workloads.len(), 1) + TURN;
+        let on_their_way = shutdown::reconnect_window(self.workloads.len()) + TURN;
         self.judges_from = self.now.saturating_add(on_their_way);
         if leading {
             return;

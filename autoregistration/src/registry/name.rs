@@ -48,6 +48,12 @@ impl Fingerprint {
         short
     }
 
+    /// A number that is evenly distributed over VMs.
+    pub fn draw(self) -> u32 {
+        let [a, b, c, d, ..] = self.0;
+        u32::from_be_bytes([a, b, c, d])
+    }
+
     /// What [`Self::to_bytes`] has given.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)

@@ -41,6 +41,10 @@ pub(super) struct Session {
     pub(super) owed: Option<u64>,
     /// Whether no other replica has its VM.
     pub(super) claimed: bool,
+    /// When it began.
+    pub(super) since: Duration,
+    /// Whether it was asked to go to another replica.
+    pub(super) sent_away: bool,
     stale_reports: u32,
     /// It has said that it does not take what it was sent last.
     rejects: bool,
@@ -89,6 +93,8 @@ impl Session {
             sent: Vec::new(),
             owed: None,
             claimed: false,
+            since: now,
+            sent_away: false,
             stale_reports: 0,
             rejects: false,
         }

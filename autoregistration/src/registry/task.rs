@@ -21,6 +21,7 @@ use super::objects::{Objects, Totals};
 use super::{
     AskId, Census, Claim, Claimed, Effect, Event, Notice, Registry, Replicas, StreamId, Verdict,
 };
+use crate::balance::Loads;
 use crate::identity::SpiffeId;
 use crate::kubernetes::events::Events;
 use crate::linkerd::Settings;
@@ -135,6 +136,8 @@ pub struct Others {
     pub leading: watch::Receiver<bool>,
     /// Whom they have, now and then while we lead.
     pub census: mpsc::Receiver<peer::census::Census>,
+    /// How many they have, now and then while all of them are known.
+    pub loads: mpsc::Receiver<Loads>,
     /// What people are told of on the objects concerned.
     pub events: Events,
 }
@@ -466,6 +469,7 @@ async fn told(others: &mut Option<Others>) -> Option<Event> {
             complete: census.complete,
             present: census.present,
         })),
+        Some(loads) = others.loads.recv() => Some(Event::Loads(loads)),
         else => None,
     }
 }

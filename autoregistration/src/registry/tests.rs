@@ -3,6 +3,7 @@
 mod access;
 mod addresses;
 mod ahead;
+mod balance;
 mod edits;
 mod joining;
 mod leaving;

@@ -6,6 +6,7 @@
 mod access;
 mod addresses;
 mod away;
+mod balance;
 mod calls;
 mod controllers;
 mod cut;

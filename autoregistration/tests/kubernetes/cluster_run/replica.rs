@@ -4,6 +4,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use autoregistration::args::{Args, CommandLine};
+use autoregistration::balance::Pace;
 use autoregistration::cluster::{Addresses, Cluster};
 use clap::Parser as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -31,6 +32,7 @@ pub(super) struct Replica {
 pub(super) struct Plan {
     pub(super) name: String,
     pub(super) args: Args,
+    pub(super) pace: Pace,
 }
 
 pub(super) fn name(number: u8) -> String {
@@ -39,9 +41,14 @@ pub(super) fn name(number: u8) -> String {
 
 /// All metrics, as they are read from the admin port.
 pub(super) async fn scrape(admin: SocketAddr) -> String {
+    get(admin, "/metrics").await
+}
+
+/// What an admin port answers, with the head.
+async fn get(admin: SocketAddr, path: &str) -> String {
     let mut stream = TcpStream::connect(admin).await.unwrap();
-    let request = b"GET /metrics HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
-    stream.write_all(request).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).await.unwrap();
     text
@@ -82,7 +89,11 @@ impl Plan {
         ];
         let mut args = CommandLine::try_parse_from(words).unwrap().args;
         args.disconnect_grace = GRACE;
-        Self { name, args }
+        Self {
+            name,
+            args,
+            pace: Pace::default(),
+        }
     }
 
     pub(super) fn ttl(mut self, ttl: Duration) -> Self {
@@ -101,13 +112,22 @@ impl Plan {
         self
     }
 
+    /// VMs are sent to other replicas at this pace.
+    pub(super) fn pace(mut self, pace: Pace) -> Self {
+        self.pace = pace;
+        self
+    }
+
     pub(super) async fn start(self) -> Replica {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()
             .unwrap();
-        let starting = timeout(DEADLINE, runtime.spawn(Cluster::start(self.args)));
+        let starting = timeout(
+            DEADLINE,
+            runtime.spawn(Cluster::start_at(self.args, self.pace)),
+        );
         let cluster = starting.await.unwrap().unwrap().unwrap();
         Replica {
             name: self.name,
@@ -150,6 +170,11 @@ impl Replica {
             })
             .await;
         }
+    }
+
+    /// What its admin port answers, with the head.
+    pub(super) async fn get(&self, path: &str) -> String {
+        get(self.addresses.admin, path).await
     }
 
     /// The value of a line of its metrics; 0 when there is none.
