@@ -28,11 +28,14 @@ const MOST_CONNECTIONS: usize = 64;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 const INDEX: &str = "\
-autoregistration, standalone
+autoregistration
 
 /live                                                  the process runs
 /ready                                                 the manifests are loaded and the ports are open
 /metrics                                               Prometheus text
+";
+/// What there is besides, where we are the only one to show it.
+const LISTS: &str = "\
 /hosts                                                 names of Services and their addresses, as a hosts file
 /api/v1/services                                       Services
 /apis/workload.buoyant.io/v1alpha1/externalgroups      groups
@@ -104,7 +107,7 @@ impl Admin {
             return text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n".to_owned());
         }
         match path {
-            "/" => text(StatusCode::OK, INDEX.to_owned()),
+            "/" => text(StatusCode::OK, self.index()),
             "/live" => text(StatusCode::OK, "live\n".to_owned()),
             // This port opens only after all is loaded and the other ports are bound.
             "/ready" if *self.ready.borrow() => text(StatusCode::OK, "ready\n".to_owned()),
@@ -112,6 +115,11 @@ impl Admin {
             "/metrics" => self.metrics().await,
             path => self.objects(path).await,
         }
+    }
+
+    fn index(&self) -> String {
+        let lists = if self.lists { LISTS } else { "" };
+        format!("{INDEX}{lists}")
     }
 
     async fn metrics(&self) -> Response<Full<Bytes>> {
@@ -132,7 +140,7 @@ impl Admin {
         if !self.lists || (path != "/hosts" && !kubernetes::has(path)) {
             return text(
                 StatusCode::NOT_FOUND,
-                format!("not here; there are:\n\n{INDEX}"),
+                format!("not here; there are:\n\n{}", self.index()),
             );
         }
         let Some(objects) = ask(&self.registry, |reply| Command::Objects { reply }).await else {

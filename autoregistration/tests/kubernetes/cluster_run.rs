@@ -5,6 +5,7 @@
 
 mod access;
 mod addresses;
+mod admin;
 mod away;
 mod balance;
 mod calls;

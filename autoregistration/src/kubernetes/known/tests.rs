@@ -20,6 +20,29 @@ fn ports(known: &Known) -> Vec<(String, u16)> {
 }
 
 #[test]
+fn the_edition_rises_with_each_edit_and_when_a_group_is_made_again() {
+    let edition = |uid: &str, created: &str, generation: i64| {
+        let mut object = object("a", uid, 80);
+        object.metadata.generation = Some(generation);
+        let time = json!(created);
+        object.metadata.creation_timestamp = Some(serde_json::from_value(time).unwrap());
+        let mut known = Known::default();
+        known.take(&Part::All, Event::Apply(object));
+        let group = known.manifests().groups.into_values().next().unwrap();
+        assert_eq!(group.generation, generation);
+        group.edition
+    };
+    let editions = [
+        edition("1", "2026-01-01T00:00:00Z", 1),
+        edition("1", "2026-01-01T00:00:00Z", 2),
+        edition("1", "2026-01-01T00:00:00Z", 1 << 23),
+        edition("2", "2026-01-01T00:00:01Z", 1),
+        edition("3", "2036-01-01T00:00:00Z", 1),
+    ];
+    assert!(editions.is_sorted_by(|a, b| a < b), "{editions:?}");
+}
+
+#[test]
 fn a_list_counts_when_it_is_complete() {
     let mut known = Known::default();
     assert!(!known.take(&Part::All, Event::Init));

@@ -38,7 +38,6 @@ async fn vms_that_are_all_on_one_replica_spread_without_a_write_or_a_moment_with
         for replica in &replicas {
             counts.push(sessions(replica).await);
         }
-        eprintln!("{:?} {counts:?}", std::time::SystemTime::now());
         let all = counts.iter().sum::<u64>();
         (all == u64::from(VMS) && counts.iter().all(|count| *count <= MOST)).then_some(())
     })

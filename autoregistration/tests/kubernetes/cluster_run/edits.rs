@@ -56,16 +56,28 @@ async fn an_edit_of_the_group_reaches_its_workload_and_its_vm() {
 async fn a_group_that_is_deleted_and_made_again_ends_no_stream() {
     let mesh = Mesh::start().await;
     let replica = Plan::new(&mesh, 1).start().await;
-    let (mut session, workload) = Vm::new(1).join_well(replica.registration()).await;
+    let (mut session, first) = Vm::new(1).join(replica.registration()).await;
+    session.reports(State::Healthy).await;
+    let workload = name(&first);
+    let probe = json!({ "probe": { "httpGet": { "path": "/healthz" } } });
+    mesh.group(probe).await;
+    let edited = session.assignment().await;
+    assert!(edited.group_generation > first.group_generation);
     let before = mesh.workload(&workload).await.0.metadata;
     let deleted = mesh.groups().delete(GROUP, &DeleteParams::default()).await;
     drop(deleted.unwrap());
     assert_eq!(session.pending().await, "GROUP_NOT_FOUND");
     mesh.is_gone(&workload).await;
 
+    // When it was made is known to the second.
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     mesh.group(json!({})).await;
     let told = session.assignment().await;
     assert_eq!(name(&told), workload);
+    assert!(
+        told.group_generation > edited.group_generation,
+        "a harness takes the newest, and generations of the API server begin anew"
+    );
     let after = mesh.workload(&workload).await.0.metadata;
     assert_ne!(after.uid, before.uid);
     let owner = |metadata: &kube::api::ObjectMeta| {
