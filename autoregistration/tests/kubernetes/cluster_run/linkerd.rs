@@ -246,7 +246,13 @@ async fn a_label_or_a_port_that_the_group_gets_is_what_proxies_are_told() {
         .await;
     stream.removes(moved).await;
     assert!(stream.adds().await.opaque);
-    nothing_went_wrong(&linkerd);
+    // An annotation is nothing to the one that writes slices, who complains of each write without a use to it.
+    let errors = linkerd.errors();
+    let useless = |line: &String| line.contains("nothing has changed");
+    assert!(
+        errors.len() <= 1 && errors.iter().all(useless),
+        "{errors:?}"
+    );
 }
 
 /// A workload behind the Service that is nobody's of ours, and ready.
