@@ -6,6 +6,7 @@ mod ahead;
 mod balance;
 mod edits;
 mod joining;
+mod labels;
 mod leaving;
 mod lifetime;
 mod paused;

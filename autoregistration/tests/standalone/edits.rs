@@ -101,3 +101,24 @@ async fn a_directory_that_is_suddenly_empty_keeps_the_last_good_state() {
     lab.view("without the group", |view| view.members.is_empty())
         .await;
 }
+
+#[tokio::test]
+async fn labels_of_a_vm_count_as_far_as_the_group_s_file_allows() {
+    let lab = Lab::start().await;
+    let allows = |keys: &str| format!("{GROUP}  access: {{ allowedLabels: [{keys}] }}\n");
+    let mut hello = hello();
+    hello.labels = [("rack".to_owned(), "r7".to_owned())].into();
+    let mut vm = Session::open(lab.channel().await, hello).await.unwrap();
+    assert!(vm.assignment().await.warnings[0].contains("`rack`"));
+    let has = |rack: bool| {
+        move |view: &autoregistration::view::View| {
+            let labels = view.members.values().map(|member| &member.labels);
+            labels.filter(|labels| labels.contains_key("rack")).count() == usize::from(rack)
+        }
+    };
+    lab.files.write("manifests/group.yaml", &allows("rack"));
+    lab.view("with its rack", has(true)).await;
+    assert!(vm.assignment().await.warnings.is_empty());
+    lab.files.write("manifests/group.yaml", &allows("row"));
+    lab.view("without", has(false)).await;
+}
