@@ -442,7 +442,6 @@ fn hello(
         ]
         .map(str::to_owned)
         .into(),
-        ..v1::Hello::default()
     }
 }
 
