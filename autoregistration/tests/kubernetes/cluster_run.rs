@@ -33,7 +33,6 @@ mod settings;
 mod slices;
 mod stream;
 mod takeover;
-mod unreadable;
 mod vm;
 
 use controllers::Linkerd;
