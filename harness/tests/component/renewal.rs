@@ -41,9 +41,7 @@ impl Watched {
     }
 
     async fn stayed(self) {
-        if self.0.is_finished() {
-            panic!("{:?}", self.0.await);
-        }
+        assert!(!self.0.is_finished(), "{:?}", self.0.await);
     }
 }
 
