@@ -311,6 +311,7 @@ impl Reader {
 
 impl Group {
     /// The same group, with members that look like those of `before`.
+    #[must_use]
     pub fn described_as(&self, before: &Self) -> Self {
         Self {
             labels: before.labels.clone(),

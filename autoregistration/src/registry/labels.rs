@@ -68,10 +68,11 @@ pub(super) fn warnings(group: &Group, hello: &Hello) -> Vec<String> {
     }
     let say = |(why, keys): (Why, Vec<&str>)| {
         let named = keys.iter().take(NAMED).map(|key| format!("`{key}`"));
-        let mut list = named.collect::<Vec<_>>().join(", ");
-        if let Some(more) = keys.len().checked_sub(NAMED).filter(|more| *more > 0) {
-            list.push_str(&format!(" and {more} more"));
-        }
+        let list = named.collect::<Vec<_>>().join(", ");
+        let list = match keys.len().saturating_sub(NAMED) {
+            0 => list,
+            more => format!("{list} and {more} more"),
+        };
         let (one, is) = match keys.as_slice() {
             [_] => ("label", "is"),
             _ => ("labels", "are"),

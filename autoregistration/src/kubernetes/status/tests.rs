@@ -22,12 +22,10 @@ struct Bench {
     written: Written,
     /// When leadership ends.
     until: watch::Sender<Instant>,
-    /// So that what is followed does not end.
-    _followed: (
-        watch::Sender<Arc<Manifests>>,
-        watch::Sender<Arc<BTreeMap<Key, Shown>>>,
-        watch::Sender<Arc<Settings>>,
-    ),
+    // So that what is followed does not end.
+    _manifests: watch::Sender<Arc<Manifests>>,
+    _shown: watch::Sender<Arc<BTreeMap<Key, Shown>>>,
+    _settings: watch::Sender<Arc<Settings>>,
 }
 
 fn key(name: &str) -> Key {
@@ -100,7 +98,9 @@ fn start(
     Bench {
         written,
         until,
-        _followed: (manifests, shown, settings),
+        _manifests: manifests,
+        _shown: shown,
+        _settings: settings,
     }
 }
 

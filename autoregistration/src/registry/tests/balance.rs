@@ -27,7 +27,7 @@ fn many(bench: &mut Bench, vms: u8) {
 fn pass(bench: &mut Bench, duration: Duration) {
     let until = bench.now + duration;
     while bench.now < until {
-        bench.pass(HEARTBEAT.min(until - bench.now));
+        bench.pass(HEARTBEAT.min(until.saturating_sub(bench.now)));
         for stream in bench.registry.sessions.keys().copied().collect::<Vec<_>>() {
             bench.heartbeat(stream, bench.now.as_secs());
         }
@@ -59,7 +59,7 @@ fn sent(bench: &mut Bench, peers: &[usize]) -> Vec<StreamId> {
 fn what_is_too_much_goes_but_only_what_is_old_and_each_once() {
     let mut bench = Bench::of_several(GROUP);
     many(&mut bench, 9);
-    pass(&mut bench, AGE * 3 / 4 - seconds(1));
+    pass(&mut bench, (AGE * 3 / 4).saturating_sub(seconds(1)));
     assert_eq!(sent(&mut bench, &[0, 0]), NOBODY, "none is old");
     pass(&mut bench, AGE / 4 + seconds(1));
     let some = sent(&mut bench, &[0, 0]);

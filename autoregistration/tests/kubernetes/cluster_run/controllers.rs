@@ -62,12 +62,16 @@ impl Linkerd {
             .await;
 
         let controllers = Controllers::find().unwrap();
+        #[expect(
+            clippy::print_stdout,
+            reason = "which ones a test ran with must be seen"
+        )]
         SAID.call_once(|| println!("{}", controllers.describe()));
         let addresses = Addresses::on(IpAddr::V4(mesh.ip(NUMBER)));
         let arguments = Arguments {
             kubeconfig: mesh.kubeconfig.clone(),
-            destination_listen: or_none(&controllers.destination, addresses.destination),
-            policy_listen: or_none(&controllers.policy, addresses.policy),
+            destination_listen: or_none(controllers.destination.as_ref(), addresses.destination),
+            policy_listen: or_none(controllers.policy.as_ref(), addresses.policy),
         };
         let stand_in = tokio::spawn(async { run(arguments).await.unwrap() });
         let kubeconfig = mesh.kubeconfig.clone();
@@ -118,6 +122,6 @@ impl Drop for Linkerd {
 }
 
 /// Where the stand-in listens, unless Linkerd's own does.
-fn or_none<T>(own: &Option<T>, addr: SocketAddr) -> Option<SocketAddr> {
+fn or_none<T>(own: Option<&T>, addr: SocketAddr) -> Option<SocketAddr> {
     own.is_none().then_some(addr)
 }

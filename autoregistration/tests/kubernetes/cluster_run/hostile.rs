@@ -7,6 +7,9 @@ use super::mesh::address;
 use super::replica::Plan;
 use super::{Mesh, Vm};
 
+/// What is said instead of something sensible.
+type Nonsense = fn(&mut v1::Hello);
+
 #[tokio::test]
 async fn who_says_nonsense_or_is_nobody_is_refused_and_nobody_else_notices() {
     let mesh = Mesh::start().await;
@@ -15,7 +18,6 @@ async fn who_says_nonsense_or_is_nobody_is_refused_and_nobody_else_notices() {
     let (mut session, workload) = Vm::new(1).join_well(addr).await;
     let before = mesh.versions().await;
 
-    type Nonsense = fn(&mut v1::Hello);
     let nonsense: [Nonsense; 14] = [
         |hello| hello.group = None,
         |hello| hello.group.as_mut().unwrap().name = "a/../b".to_owned(),

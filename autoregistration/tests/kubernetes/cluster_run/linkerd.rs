@@ -198,7 +198,7 @@ async fn proxies_notice_nothing_of_replicas_that_are_restarted_or_killed() {
         let gone = replicas.remove(0);
         let name = gone.name.clone();
         if graceful {
-            let (_, told) = tokio::join!(gone.stop(), session.sent_away());
+            let ((), told) = tokio::join!(gone.stop(), session.sent_away());
             assert_eq!(told, None);
         } else {
             gone.kill();
