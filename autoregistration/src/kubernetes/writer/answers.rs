@@ -1,5 +1,6 @@
 //! What the answer to a call means for the workload that it was about.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -9,7 +10,7 @@ use super::super::step::Write;
 use super::super::workload::Version;
 use super::super::workloads;
 use super::{Answer, Busy, Kind, LOUD, Writer};
-use crate::store::{Desired, Failure, Key, Stored};
+use crate::store::{Desired, Failure, Key, Spec, Stored};
 
 /// Waits of one workload whose write fails.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(30));
@@ -37,9 +38,15 @@ impl Writer {
                     self.workloads.is_so(key, &object.stored);
                     self.astray = true;
                 }
+                let (answered, wanted) = (Version::of(&object.stored), busy.and_then(wanted));
+                refused = wanted
+                    .as_ref()
+                    .and_then(|spec| kept_otherwise(&object.stored, spec));
                 self.workloads.answered(key, Some(*object), now);
                 self.succeeded(key, kind, now);
-                refused = self.is_kept_otherwise(key, busy);
+                if wanted.is_some() && refused.is_none() {
+                    self.overtaken(key, &answered);
+                }
             }
             Answer::Gone => {
                 self.workloads.answered(key, None, now);
@@ -108,16 +115,15 @@ impl Writer {
         })
     }
 
-    /// Why what was just applied did not come to be. It would be applied again and again.
-    fn is_kept_otherwise(&self, key: &Key, busy: Option<Busy>) -> Option<String> {
-        let Desired::Present { spec, .. } = busy?.wanted? else {
-            return None;
-        };
-        let there = &self.workloads.get(key)?.object.stored;
-        let is_other = !there.deleting && !there.holds(&spec);
-        is_other.then(|| {
-            "the API server keeps something else than what was applied: is there an admission webhook that changes it?".to_owned()
-        })
+    /// What was just applied came to be. Where a later state is known already, somebody has changed it before its answer
+    /// was here, and what follows puts it back.
+    fn overtaken(&mut self, key: &Key, answered: &Version) {
+        let known = self.workloads.get(key).map(|entry| &entry.object.stored);
+        if known.is_some_and(|known| Version::of(known) != *answered)
+            && let Some(item) = self.wishes.get_mut(key)
+        {
+            item.done = true;
+        }
     }
 
     fn refused(&mut self, key: &Key, kind: &Kind, message: &str, now: Instant) {
@@ -145,6 +151,22 @@ impl Writer {
         }
         self.fail(key, Failure::Refused, message);
     }
+}
+
+/// The spec that was applied.
+fn wanted(busy: Busy) -> Option<Arc<Spec>> {
+    match busy.wanted? {
+        Desired::Present { spec, .. } => Some(spec),
+        Desired::Marked { .. } | Desired::Gone { .. } => None,
+    }
+}
+
+/// Why what was just applied did not come to be. It would be applied again and again.
+fn kept_otherwise(answer: &Stored, wanted: &Spec) -> Option<String> {
+    let is_other = !answer.deleting && !answer.holds(wanted);
+    is_other.then(|| {
+        "the API server keeps something else than what was applied: is there an admission webhook that changes it?".to_owned()
+    })
 }
 
 pub(super) fn backoff(failures: u32) -> Duration {
