@@ -106,7 +106,7 @@ build:
 unit: build
 	@echo "== unit and component tests"
 	cargo test --quiet --doc --workspace --exclude lab --locked
-	RUST_TEST_THREADS=8 tests/side-by-side --at-once 3 --first kubernetes --first redirection --first standalone \
+	RUST_TEST_THREADS=8 tests/side-by-side --at-once 2 --first kubernetes --first redirection --first standalone \
 		-- --quiet --workspace --exclude lab --locked -- --quiet
 
 chart: $(PYTHON)/.installed

@@ -13,7 +13,7 @@ use kube::{Client, Config, CustomResourceExt as _};
 use lab::apiserver::ApiServer;
 use std::time::Duration;
 
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(180);
 
 /// One for all tests that run at the same time; it ends with the last of them.
 static SHARED: Mutex<Weak<ApiServer>> = Mutex::new(Weak::new());
