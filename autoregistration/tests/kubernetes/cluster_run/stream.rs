@@ -133,8 +133,12 @@ pub(super) async fn policy(linkerd: &Linkerd, workload: &str, port: u32) -> Serv
     until("Linkerd has a policy for the VM", || async {
         let mut client = client.clone();
         let asked = timeout(DEADLINE, client.watch_port(question.clone())).await;
-        match asked.unwrap() {
-            Ok(stream) => stream.into_inner().message().await.unwrap(),
+        let answer = match asked.unwrap() {
+            Ok(stream) => stream.into_inner().message().await,
+            Err(status) => Err(status),
+        };
+        match answer {
+            Ok(server) => server,
             Err(status) if status.code() == Code::NotFound => None,
             Err(status) => panic!("{status}"),
         }
