@@ -433,6 +433,7 @@ impl Registry {
     fn send_away(&mut self, stream: StreamId, reason: &'static str, within: Duration) {
         if let Some(session) = self.sessions.get_mut(&stream) {
             session.sent_away = true;
+            session.since = self.now;
         }
         self.effects.push(Effect::SentAway(reason));
         self.send(

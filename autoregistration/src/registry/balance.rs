@@ -13,8 +13,8 @@ const REBALANCE: &str = "REBALANCE";
 // === impl Registry ===
 
 impl Registry {
-    /// Those that have been here for longest go first. Nobody is asked in place of one that was asked and is still here:
-    /// it goes as soon as another replica takes it.
+    /// Those that have been here for longest go first. Nobody is asked in place of one that was asked and is still here: it
+    /// goes as soon as another replica takes it. One that does not in all that time has not understood, and is asked again.
     pub(super) fn take_loads(&mut self, loads: &Loads) {
         if self.departing {
             return;
@@ -23,12 +23,14 @@ impl Registry {
         if surplus == 0 {
             return;
         }
-        let asked = self.sessions.values().filter(|session| session.sent_away);
-        let more = surplus.saturating_sub(asked.count());
+        let sessions = self.sessions.values();
+        let going = sessions.filter(|session| session.sent_away && !self.is_old(session, loads));
+        let more = surplus.saturating_sub(going.count());
         let old = self
             .sessions
             .iter()
-            .filter(|(_, session)| self.may_go(session, loads))
+            .filter(|(_, session)| matches!(session.stage, Stage::Joined(_)))
+            .filter(|(_, session)| self.is_old(session, loads))
             .map(|(stream, _)| *stream)
             .take(more.min(loads.pace.at_once))
             .collect::<Vec<StreamId>>();
@@ -46,12 +48,10 @@ impl Registry {
         }
     }
 
-    fn may_go(&self, session: &Session, loads: &Loads) -> bool {
+    fn is_old(&self, session: &Session, loads: &Loads) -> bool {
         let hello = &session.hello;
-        !session.sent_away && matches!(session.stage, Stage::Joined(_)) && {
-            let print = Fingerprint::new(&hello.group, &session.caller, &hello.instance_id);
-            let age = self.now.saturating_sub(session.since);
-            age >= loads.pace.age_of(print.draw())
-        }
+        let print = Fingerprint::new(&hello.group, &session.caller, &hello.instance_id);
+        let age = self.now.saturating_sub(session.since);
+        age >= loads.pace.age_of(print.draw())
     }
 }

@@ -41,7 +41,7 @@ pub(super) struct Session {
     pub(super) owed: Option<u64>,
     /// Whether no other replica has its VM.
     pub(super) claimed: bool,
-    /// When it began.
+    /// When it began, or was asked to go to another replica.
     pub(super) since: Duration,
     /// Whether it was asked to go to another replica.
     pub(super) sent_away: bool,

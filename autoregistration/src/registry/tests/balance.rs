@@ -119,3 +119,15 @@ fn no_more_go_at_once_than_may_and_none_for_balance_when_all_go() {
     });
     assert_eq!(sent(&mut bench, &[0]), NOBODY);
 }
+
+#[test]
+fn one_that_was_asked_and_stays_is_asked_again_when_it_is_as_old_again() {
+    let mut bench = Bench::of_several(GROUP);
+    many(&mut bench, 2);
+    pass(&mut bench, AGE * 2);
+    assert_eq!(sent(&mut bench, &[0]), [1]);
+    pass(&mut bench, AGE * 3 / 4 - seconds(1));
+    assert_eq!(sent(&mut bench, &[0]), NOBODY, "it still may go");
+    pass(&mut bench, AGE / 2 + seconds(1));
+    assert_eq!(sent(&mut bench, &[0]), [1]);
+}

@@ -14,8 +14,8 @@ const PACE: Pace = Pace {
     at_once: 5,
 };
 const VMS: u8 = 30;
-/// Each has at least so many: which of the others a VM goes to is its own affair, so the rest is chance.
-const LEAST: u64 = 5;
+/// A quarter more than a third of them.
+const MOST: u64 = 12;
 
 async fn sessions(replica: &Replica) -> u64 {
     let joined = "autoregistration_sessions{stage=\"joined\"}";
@@ -38,7 +38,7 @@ async fn vms_that_are_all_on_one_replica_spread_without_a_write_or_a_moment_with
         for replica in &replicas {
             counts.push(sessions(replica).await);
         }
-        counts.iter().all(|count| *count >= LEAST).then_some(())
+        counts.iter().all(|count| *count <= MOST).then_some(())
     })
     .await;
     fleet.are_there().await;
@@ -46,7 +46,7 @@ async fn vms_that_are_all_on_one_replica_spread_without_a_write_or_a_moment_with
     assert_eq!(mesh.versions().await, before);
     let sent = "autoregistration_goaways_total{reason=\"REBALANCE\"}";
     let sent = full.metric(sent).await;
-    assert!(sent >= 2 * LEAST, "{sent}");
+    assert!(sent >= u64::from(VMS) - MOST, "{sent}");
 }
 
 #[tokio::test]

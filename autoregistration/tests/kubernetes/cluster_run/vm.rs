@@ -38,6 +38,8 @@ pub(super) struct Session {
     answers: Arc<AtomicBool>,
     task: JoinHandle<()>,
     seq: u64,
+    /// It was asked to go while something else was waited for.
+    asked_to_go: bool,
 }
 
 /// How a stream ended: with a reason, or well.
@@ -167,6 +169,7 @@ impl Session {
             answers,
             task: tokio::spawn(lives),
             seq: 1,
+            asked_to_go: false,
         })
     }
 
@@ -230,6 +233,7 @@ impl Session {
                 let heard = heard.unwrap_or_else(|| panic!("ended, and no {what} came"));
                 let shown = format!("{heard:?}");
                 let end = heard.is_err();
+                self.asked_to_go |= matches!(heard, Ok(Kind::GoAway(_)));
                 if let Some(found) = wanted(heard) {
                     return found;
                 }
@@ -285,6 +289,9 @@ impl Session {
 
     /// Waits until the stream should be left for another one; answers with its end when it has ended instead.
     pub(super) async fn sent_away(&mut self) -> Option<End> {
+        if self.asked_to_go {
+            return None;
+        }
         loop {
             match self.hear.recv().await {
                 Some(Ok(Kind::GoAway(_))) => return None,
