@@ -179,7 +179,8 @@ impl Controllers {
             let mut command = command(own);
             command
                 .args(["--admission-controller-disabled", "--log-level=info"])
-                .arg(format!("--admin-addr={}", beside(addresses.policy, 9990)))
+                // Not its own 9990, which is that of autoregistration on the same host.
+                .arg(format!("--admin-addr={}", beside(addresses.policy, 9991)))
                 .arg(format!("--grpc-addr={}", addresses.policy))
                 .arg(format!("--default-opaque-ports={OPAQUE_PORTS}"))
                 .arg("--kubeconfig")
