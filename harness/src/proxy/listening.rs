@@ -9,7 +9,7 @@ use std::io::{self, BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use crate::listeners::listeners;
+use crate::listeners::has_listener;
 
 /// `self`, because `/proc/net` is hidden by systemd's `ProcSubset=pid`.
 const TABLES: [&str; 2] = ["/proc/self/net/tcp", "/proc/self/net/tcp6"];
@@ -19,8 +19,8 @@ const LISTEN: &str = "0A";
 
 /// Whether something listens on the port, on any address. Where netlink does not tell, the socket table does.
 pub(super) async fn is_listening(port: u16, timeout: Duration) -> bool {
-    match listeners(Some(port)) {
-        Ok(found) => return !found.is_empty(),
+    match has_listener(port) {
+        Ok(found) => return found,
         Err(error) => tracing::debug!(%error, "the kernel does not tell of listeners"),
     }
     let mut readable = false;

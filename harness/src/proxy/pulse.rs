@@ -2,12 +2,16 @@
 //! host gets its network back within a second.
 
 use std::fs;
+use std::io::Read as _;
 
 use tokio::time::sleep;
 
 use super::Timing;
 use super::admin::Admin;
 use super::listening::is_listening;
+
+/// More than `/proc/<pid>/stat` has: 52 numbers and a name.
+const STAT: usize = 2048;
 
 /// What ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,8 +39,12 @@ pub(super) async fn lost(mut admin: Admin, pid: u32, inbound_port: u16, timing: 
 
 /// What the process has used, of its own and in the kernel.
 fn cpu_ticks(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let ticks: Vec<u64> = after_name(&stat)?
+    // All of it at once: what does not know its length is read in steps, and this is done all day.
+    let mut stat = [0; STAT];
+    let mut file = fs::File::open(format!("/proc/{pid}/stat")).ok()?;
+    let length = file.read(&mut stat).ok()?;
+    let stat = std::str::from_utf8(stat.get(..length)?).ok()?;
+    let ticks: Vec<u64> = after_name(stat)?
         .skip(11)
         .take(2)
         .filter_map(|field| field.parse().ok())

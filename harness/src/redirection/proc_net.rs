@@ -49,7 +49,7 @@ pub(crate) fn sockets() -> io::Result<Vec<Socket>> {
 
 /// The listening ones only.
 pub(crate) fn listeners() -> Vec<Listener> {
-    listeners::listeners(None).unwrap_or_else(|_not_told| listed())
+    listeners::listeners().unwrap_or_else(|_not_told| listed())
 }
 
 /// They come first, so the list of a busy host is not read to its end.
@@ -177,7 +177,7 @@ mod tests {
         // Root reads the list where the daemon asks, and they compare what they found.
         let own = Listener { uid, inode };
         assert!(listed().contains(&own));
-        assert!(listeners::listeners(None).unwrap().contains(&own));
+        assert!(listeners::listeners().unwrap().contains(&own));
     }
 
     #[test]
