@@ -151,7 +151,7 @@ impl<M> Stream<M> {
 fn destination(path: &str) -> GetDestination {
     GetDestination {
         path: path.to_owned(),
-        context_token: r#"{"ns":"training","nodeName":"vm-a"}"#.to_owned(),
+        context_token: r#"{"ns":"training"}"#.to_owned(),
         ..GetDestination::default()
     }
 }

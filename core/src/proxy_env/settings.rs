@@ -102,10 +102,11 @@ pub(super) fn control_plane(inputs: &Inputs<'_>, variables: &mut Variables) {
     let (workload, proxy) = (&inputs.assignment.workload, &inputs.assignment.proxy);
     service("DESTINATION", &proxy.destination, variables);
     service("POLICY", &proxy.policy, variables);
-    // A VM is no Kubernetes node: Linkerd finds no zone for it, and takes a missing name no better.
+    // Without the `nodeName` that a pod has here: a VM is on no Kubernetes node. The destination controller would keep the
+    // endpoints of each service once more for each name, and take a VM that is named like a node for one that is on it.
     variables.set(
         "LINKERD2_PROXY_DESTINATION_CONTEXT",
-        json!({ "ns": workload.namespace, "nodeName": inputs.hostname }).to_string(),
+        json!({ "ns": workload.namespace }).to_string(),
     );
     // A mistake here is not retried by the proxy: the port would keep the default policy for good.
     variables.set(

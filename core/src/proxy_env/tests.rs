@@ -212,18 +212,28 @@ fn values_that_the_kernel_cannot_carry_are_refused() {
 
 #[test]
 fn tokens_survive_hostile_names() {
-    let (config, assignment) = (mk_config(), mk_assignment());
+    const HOSTILE: &str = "a\",\"ns\":\"other";
+    let (config, mut assignment) = (mk_config(), mk_assignment());
+    assignment.workload.namespace = HOSTILE.to_owned();
     let made = environment(&Inputs {
         config: &config,
         assignment: &assignment,
         spiffe_id: SPIFFE_ID,
         host_addresses: &[],
-        hostname: "a\",\"ns\":\"other",
+        hostname: HOSTILE,
     });
-    let made = made.unwrap();
-    let context = &made.variables["LINKERD2_PROXY_DESTINATION_CONTEXT"];
-    let context: serde_json::Value = serde_json::from_str(context).unwrap();
-    assert_eq!(context["ns"], "training");
+    let variables = made.unwrap().variables;
+    let token = |name: &str| serde_json::from_str::<serde_json::Value>(&variables[name]).unwrap();
+    // Of no node: the controller would look one up for each VM.
+    assert_eq!(
+        token("LINKERD2_PROXY_DESTINATION_CONTEXT"),
+        serde_json::json!({ "ns": HOSTILE })
+    );
+    let workload = &assignment.workload.name;
+    assert_eq!(
+        token("LINKERD2_PROXY_POLICY_WORKLOAD"),
+        serde_json::json!({ "ns": HOSTILE, "external_workload": workload })
+    );
 }
 
 #[test]
