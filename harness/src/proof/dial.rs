@@ -1,7 +1,7 @@
 //! One connection, and everything that the kernel shows of it.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Shutdown, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use linkerd_harness_core::redirect::proof::{Answer, Seen, Tracked};
@@ -15,6 +15,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The other end of a complete handshake may come into being a moment after our own.
 const OTHER_END: Duration = Duration::from_millis(300);
+
+/// For the end of a connection to be heard of: long enough for one more FIN.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// The address with which this host talks to another; an error where there is no route. Sends nothing.
 pub(super) fn source_for(to: IpAddr) -> io::Result<IpAddr> {
@@ -70,6 +73,9 @@ pub(super) fn dial(socket: &Socket, from: IpAddr, to: SocketAddr) -> io::Result<
         Tracked::Entry { answers, .. } => listens(answers)?,
         _ => false,
     };
+    if accepted.is_some() {
+        hang_up(socket, source)?;
+    }
     Ok(Seen {
         dialled: to,
         answer,
@@ -92,6 +98,21 @@ fn other_end(source: SocketAddr) -> io::Result<Option<SocketAddr>> {
         }
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// Ends the connection from `source`, and waits until the kernel's other end of it knows. The link that it came over goes
+/// away after this, with all that is under way on it, and a proxy that stops waits for connections that seem to be open.
+fn hang_up(socket: &Socket, source: SocketAddr) -> io::Result<()> {
+    let deadline = Instant::now() + FAREWELL;
+    // Fails where the other end was faster.
+    let _ended = socket.shutdown(Shutdown::Both);
+    let is_open = |other: &proc_net::Socket| {
+        other.remote == source && other.state == SocketState::Established
+    };
+    while Instant::now() < deadline && proc_net::sockets()?.iter().any(is_open) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
 }
 
 fn listens(at: SocketAddr) -> io::Result<bool> {

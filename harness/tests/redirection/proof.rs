@@ -102,6 +102,19 @@ pub(crate) fn no_link_is_left(vm: &Namespace) {
     }
 }
 
+/// The proxy of this test reads until a connection ends, as Linkerd's does, which waits for all of them when it stops.
+fn no_connection_is_left(vm: &Namespace) {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        let open = vm.run(&["ss", "-Htn", "state", "established"], "");
+        if open.is_empty() {
+            return;
+        }
+        assert!(Instant::now() < deadline, "still open:\n{open}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 pub(crate) fn rules_that_work_are_proven_and_nothing_is_left(mode: Mode) {
     let net = mk_vm(&ALL);
     let vm = &net.vm;
@@ -120,6 +133,7 @@ pub(crate) fn rules_that_work_are_proven_and_nothing_is_left(mode: Mode) {
     for _ in 0..2 {
         expect(&shown(vm, &mk_both()), PROVEN);
         no_link_is_left(vm);
+        no_connection_is_left(vm);
     }
     assert_eq!(state(vm), before);
     let inbound = shown_for(vm, &mk_plan().inbound_only(), Wish::default());
