@@ -20,12 +20,14 @@ mod assignment;
 mod balance;
 mod census;
 mod claims;
+mod event;
 mod groups;
 mod labels;
 mod news;
 mod notices;
 mod obstacles;
 mod probe_kinds;
+mod rules;
 mod session;
 mod sweep;
 #[cfg(test)]
@@ -35,28 +37,25 @@ mod workload;
 mod workloads;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::Ipv4Net;
-use linkerd_harness_api::v1::{self, controller_message::Kind, harness_message};
+use linkerd_harness_api::v1::{self, controller_message::Kind};
 
-use crate::balance::Loads;
 use crate::breaker::Breaker;
 use crate::cluster_ip::ClusterIpsOf;
-use crate::identity::SpiffeId;
 use crate::linkerd::Settings;
 use crate::manifests::Manifests;
 use crate::refusal::{Reason, Refusal};
 use crate::shutdown;
-use crate::store::{Key, News, Wish};
+use crate::store::{Key, Wish};
 pub use admission::Verdict;
 pub use census::Census;
 pub use claims::{Claim, Claimed};
-use hello::Hello;
+pub use event::{Effect, Event};
 use name::Fingerprint;
 pub use notices::Notice;
+pub use rules::{DefaultAccess, Families, Reconnect, Rules};
 use session::{Session, Stage};
 use unheard::Unheard;
 use workloads::Workloads;
@@ -75,143 +74,6 @@ const STALE_REPORTS: u32 = 3;
 
 /// A stream of a harness, numbered by the shell.
 pub type StreamId = u64;
-
-/// How we go about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rules {
-    /// Where cluster IPs are computed in.
-    pub service_network: Ipv4Net,
-    /// How long after a start nobody is called unknown.
-    pub restore_window: Duration,
-    /// How long a VM whose stream was lost is believed to be well.
-    pub disconnect_grace: Duration,
-    /// How long a VM that is away is waited for before its workload is removed.
-    pub workload_ttl: Duration,
-    /// Over which time VMs that have lost their stream come back.
-    pub reconnect: Reconnect,
-    /// Which addresses of a VM others are told of.
-    pub families: Families,
-    /// Who may join a group that does not say.
-    pub default_access: DefaultAccess,
-    /// Who we are, for people.
-    pub controller: String,
-}
-
-/// Over which time VMs that have lost their stream come back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reconnect {
-    /// This.
-    Within(Duration),
-    /// As long as one other replica takes for all of them, but well within the grace.
-    ByFleet,
-}
-
-/// Which addresses of a VM others are told of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Families {
-    /// All.
-    All,
-    /// The first IPv4 one, else the first. Linkerd's destination controller takes addresses of two families for one
-    /// another.
-    One,
-}
-
-/// Who may join a group that does not say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum DefaultAccess {
-    /// Every VM of the trust domain.
-    TrustDomain,
-    /// Nobody.
-    Deny,
-}
-
-/// What happens.
-#[derive(Debug)]
-pub enum Event {
-    /// A harness said `Hello` on a new stream.
-    Opened {
-        /// The stream.
-        stream: StreamId,
-        /// Who its certificate says that it is.
-        caller: SpiffeId,
-        /// What it said, checked.
-        hello: Box<Hello>,
-    },
-    /// A harness said something more.
-    Heard {
-        /// The stream.
-        stream: StreamId,
-        /// What it said; `None` when we don't know the kind.
-        message: Option<Box<harness_message::Kind>>,
-    },
-    /// A stream is gone.
-    Closed {
-        /// The stream.
-        stream: StreamId,
-    },
-    /// The manifests are these.
-    Manifests(Arc<Manifests>),
-    /// The settings of the mesh are these.
-    Settings(Arc<Settings>),
-    /// The store tells something.
-    News(News),
-    /// What the other replicas say of a claim that was an effect.
-    Claimed {
-        /// Whose claim it was.
-        stream: StreamId,
-        /// What they say.
-        claimed: Claimed,
-    },
-    /// Another replica has a VM on a stream of its own and asks for it.
-    Asked {
-        /// To tell this question from others.
-        ask: AskId,
-        /// What it has.
-        claim: Claim,
-    },
-    /// Whether it is for us to say that VMs are lost.
-    Leading(bool),
-    /// Who has a session on another replica.
-    Census(Census),
-    /// How many sessions the other replicas have.
-    Loads(Loads),
-    /// It is time to look at what is due.
-    Tick,
-    /// We will go down: harnesses are asked to go elsewhere within this time.
-    Depart {
-        /// They go one after the other.
-        within: Duration,
-    },
-    /// We are going down.
-    Shutdown,
-}
-
-/// What to do.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Effect {
-    /// Tell a harness.
-    Send(StreamId, Box<Kind>),
-    /// End a stream: well, or with a refusal.
-    End(StreamId, Option<Refusal>),
-    /// Count how a `Hello` ended: `ASSIGNED`, `PENDING`, or the reason of its refusal.
-    Count(&'static str),
-    /// Ask the store for this.
-    Wish(Wish),
-    /// Ask the other replicas whether one of them has this VM.
-    Claim(StreamId, Claim),
-    /// Answer another replica.
-    Answer(AskId, Claimed),
-    /// Tell people of something.
-    Notice(Box<Notice>),
-    /// Count a harness that was asked to open another session.
-    SentAway(&'static str),
-    /// Count how a session ended.
-    Ended(&'static str),
-    /// Count what a harness said to its assignment.
-    Acknowledged(&'static str),
-    /// Count how a look for the lost ended.
-    Swept(&'static str),
-}
 
 /// A question of another replica, numbered by the shell.
 pub type AskId = u64;
@@ -271,19 +133,6 @@ pub struct Registry {
     changed: bool,
     now: Duration,
     effects: Vec<Effect>,
-}
-
-// === impl Rules ===
-
-impl Rules {
-    /// Those of a VM's addresses that others are told of.
-    pub fn advertised(&self, ips: &[IpAddr]) -> Vec<IpAddr> {
-        let first = || ips.iter().find(|ip| ip.is_ipv4()).or_else(|| ips.first());
-        match self.families {
-            Families::All => ips.to_vec(),
-            Families::One => first().into_iter().copied().collect(),
-        }
-    }
 }
 
 // === impl Registry ===

@@ -18,15 +18,17 @@ mod takeover;
 mod unreadable;
 mod walk;
 
+use linkerd_harness_api::v1::harness_message;
 use linkerd_harness_api::v1::health_ack::Outcome;
 use linkerd_harness_api::v1::health_report::State;
 use linkerd_harness_api::v1::leave::Mode;
 
+use super::hello::Hello;
 use super::*;
 use crate::linkerd::Flags;
 use crate::manifests::Source;
 use crate::store::memory::Memory;
-use crate::store::{Desired, Ready, Stored};
+use crate::store::{Desired, News, Ready, Stored};
 use crate::view::View;
 
 const GROUP: &str = r"
