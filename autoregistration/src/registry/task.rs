@@ -1,5 +1,7 @@
 //! The task that owns the [`Registry`]: gives it events and the time, carries out its effects, publishes its state.
 
+mod command;
+mod effects;
 #[cfg(test)]
 mod tests;
 
@@ -8,111 +10,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use linkerd_harness_api::v1::{ControllerMessage, harness_message};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tonic::Status;
-use tracing::warn;
 
-use super::group_totals::GroupTotals;
-use super::hello::Hello;
-use super::objects::{Objects, Totals};
-use super::{
-    AskId, Census, Claim, Claimed, Effect, Event, Notice, Registry, Replicas, StreamId, Verdict,
-};
+use super::{AskId, Census, Claim, Claimed, Event, Registry, Replicas, StreamId};
 use crate::balance::Loads;
-use crate::identity::SpiffeId;
 use crate::kubernetes::events::Events;
 use crate::linkerd::Settings;
 use crate::manifests::Manifests;
 use crate::metrics::Metrics;
 use crate::peer;
-use crate::registration::status;
 use crate::store::memory::Memory;
-use crate::store::{Key, News, Wish};
+use crate::store::{News, Wish};
 use crate::view::View;
-
-/// Where the messages to one harness go. Bounded: one that does not read is ended and never holds up the others.
-pub type Outbox = mpsc::Sender<Result<ControllerMessage, Status>>;
-
-/// A request to the task. Those who ask wait when it has more to do than it can.
-#[derive(Debug)]
-pub enum Command {
-    /// A stream began.
-    Open {
-        /// Number of the stream, never used before.
-        stream: StreamId,
-        /// Who it is.
-        caller: SpiffeId,
-        /// What it said.
-        hello: Box<Hello>,
-        /// Where to answer.
-        outbox: Outbox,
-    },
-    /// Something was said on a stream.
-    Heard {
-        /// The stream.
-        stream: StreamId,
-        /// What.
-        message: Option<Box<harness_message::Kind>>,
-    },
-    /// A stream ended.
-    Closed {
-        /// The stream.
-        stream: StreamId,
-    },
-    /// What would become of this `Hello`?
-    Check {
-        /// Who asks.
-        caller: SpiffeId,
-        /// What it would say.
-        hello: Box<Hello>,
-        /// Where to answer.
-        reply: oneshot::Sender<Verdict>,
-    },
-    /// What is the state, in full?
-    Objects {
-        /// Where to answer.
-        reply: oneshot::Sender<Objects>,
-    },
-    /// How much is there of everything?
-    Totals {
-        /// Where to answer.
-        reply: oneshot::Sender<Totals>,
-    },
-    /// How far has each group come?
-    Groups {
-        /// Where to answer.
-        reply: oneshot::Sender<BTreeMap<Key, GroupTotals>>,
-    },
-    /// Which VMs have a stream here?
-    Digest {
-        /// Where to answer.
-        reply: oneshot::Sender<Vec<[u8; 16]>>,
-    },
-    /// Another replica has this VM. The answer may take [`CHALLENGE`](super::CHALLENGE).
-    Claim {
-        /// What it has.
-        claim: Claim,
-        /// Where to answer.
-        reply: oneshot::Sender<Claimed>,
-    },
-    /// Answered when the store has told of all that is there.
-    Settled {
-        /// Where to answer.
-        reply: oneshot::Sender<()>,
-    },
-    /// We will go down: harnesses are asked to go elsewhere.
-    Depart {
-        /// They go one after the other within this time.
-        within: Duration,
-        /// Told when the last of them has gone.
-        left: oneshot::Sender<()>,
-    },
-    /// We are going down: harnesses are told, then the task ends.
-    Shutdown,
-}
+pub use command::{Command, Outbox, ask};
 
 /// Where workloads are kept.
 #[derive(Debug)]
@@ -373,80 +285,6 @@ impl Task {
             });
         }
     }
-
-    /// Does it; answers with what happens by that.
-    fn carry_out(&mut self, effect: Effect) -> Vec<Event> {
-        match effect {
-            Effect::Send(stream, kind) => {
-                let message = Ok(ControllerMessage { kind: Some(*kind) });
-                let outbox = self.outboxes.get(&stream);
-                if outbox.is_some_and(|outbox| outbox.try_send(message).is_err()) {
-                    // Either gone, which its own end will tell, or it does not read.
-                    if let Some(outbox) = self.outboxes.remove(&stream)
-                        && !outbox.is_closed()
-                    {
-                        warn!(stream, "session ended, its harness does not read");
-                    }
-                    return vec![Event::Closed { stream }];
-                }
-            }
-            Effect::End(stream, refusal) => {
-                if let Some(outbox) = self.outboxes.remove(&stream)
-                    && let Some(refusal) = refusal
-                {
-                    // A full outbox is closed without the reason.
-                    drop(outbox.try_send(Err(status::from_refusal(&refusal))));
-                }
-            }
-            Effect::Count(outcome) => self.metrics.hello(outcome),
-            Effect::Wish(wish) => match &mut self.store {
-                Link::Memory(memory) => {
-                    let news = memory.wish(self.started.elapsed(), wish);
-                    return news.into_iter().map(Event::News).collect();
-                }
-                // The store ends only with the process.
-                Link::Remote { wishes, .. } => drop(wishes.send(wish)),
-            },
-            Effect::Claim(stream, claim) => {
-                let Some(others) = &self.others else {
-                    let claimed = Claimed::Free;
-                    return vec![Event::Claimed { stream, claimed }];
-                };
-                let claimed = (others.claim)(claim);
-                self.claims.spawn(async move { (stream, claimed.await) });
-            }
-            Effect::Notice(notice) => {
-                if let Some(others) = &self.others {
-                    let Notice {
-                        regarding,
-                        event,
-                        message,
-                    } = *notice;
-                    others.events.publish(regarding, event, &message);
-                }
-            }
-            Effect::SentAway(reason) => self.metrics.goaway(reason),
-            Effect::Ended(reason) => self.metrics.session_end(reason),
-            Effect::Acknowledged(outcome) => self.metrics.config_ack(outcome),
-            Effect::Swept(outcome) => self.metrics.sweep(outcome),
-            Effect::Answer(ask, claimed) => {
-                if let Some(reply) = self.asks.remove(&ask) {
-                    let _hung_up = reply.send(claimed);
-                }
-            }
-        }
-        Vec::new()
-    }
-}
-
-/// What the registry answers; `None` when it has ended.
-pub async fn ask<T>(
-    registry: &mpsc::Sender<Command>,
-    question: impl FnOnce(oneshot::Sender<T>) -> Command,
-) -> Option<T> {
-    let (reply, answer) = oneshot::channel();
-    registry.send(question(reply)).await.ok()?;
-    answer.await.ok()
 }
 
 async fn news(store: &mut Link) -> Option<News> {

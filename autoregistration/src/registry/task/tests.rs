@@ -1,7 +1,7 @@
 use std::time::Duration;
 
-use linkerd_harness_api::v1;
 use linkerd_harness_api::v1::controller_message::Kind;
+use linkerd_harness_api::v1::{self, harness_message};
 
 use super::*;
 use crate::linkerd::Flags;
