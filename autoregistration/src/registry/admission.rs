@@ -1,20 +1,18 @@
 //! From a `Hello` to a workload, or to a reason why not.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use linkerd_harness_api::v1::{self, controller_message::Kind};
 use tracing::{info, warn};
 
-use super::claims::{Claim, Claimed, duplicate, superseded};
-use super::health::Status;
+use super::claims::Claim;
 use super::hello::Hello;
 use super::name::{CANDIDATES, Fingerprint};
 use super::session::{Session, Stage, Wait};
 use super::sweep::silence_ends;
 use super::workload::{Duty, Presence, Workload};
-use super::{CHALLENGE, Effect, OUR_QUESTION, Registry, Replicas, StreamId};
+use super::{Effect, Registry, Replicas, StreamId};
 use crate::audit::Outcome;
 use crate::identity::SpiffeId;
 use crate::kubernetes::events::Reason as Event;
@@ -23,7 +21,7 @@ use crate::refusal::{Reason, Refusal};
 use crate::store::Key;
 
 /// Before a VM tries again what a person has to mend first.
-const LONG_WAIT: Duration = Duration::from_secs(60);
+pub(super) const LONG_WAIT: Duration = Duration::from_secs(60);
 /// Sessions of a replica; each takes some 40 KiB.
 const MOST_SESSIONS: usize = 40_000;
 /// Sessions of one identity that are no workload yet.
@@ -269,38 +267,7 @@ impl Registry {
         self.effects.push(Effect::Count(refusal.reason().as_str()));
     }
 
-    /// A sign of life from `holder`: those who claim to be its VM are not.
-    pub(super) fn refuse_challengers_of(&mut self, holder: StreamId) {
-        if !self.challenged.remove(&holder) {
-            return;
-        }
-        self.answer_asked(holder, Claimed::Held);
-        for challenger in self.challengers_of(holder) {
-            self.refuse(challenger, duplicate());
-        }
-    }
-
-    /// `holder` is gone: those who asked for its place may have it.
-    pub(super) fn free_challengers_of(&mut self, holder: StreamId) {
-        if !self.challenged.remove(&holder) {
-            return;
-        }
-        self.answer_asked(holder, Claimed::Free);
-        for challenger in self.challengers_of(holder) {
-            self.admit(challenger);
-        }
-    }
-
-    fn challengers_of(&self, holder: StreamId) -> Vec<StreamId> {
-        let asks = |session: &Session| matches!(session.stage, Stage::Waiting(Wait::Answer { holder: h, .. }) if h == holder);
-        self.sessions
-            .iter()
-            .filter(|(_, session)| asks(session))
-            .map(|(stream, _)| *stream)
-            .collect()
-    }
-
-    fn wait(&mut self, stream: StreamId, wait: Wait) {
+    pub(super) fn wait(&mut self, stream: StreamId, wait: Wait) {
         if let Some(session) = self.sessions.get_mut(&stream) {
             session.stage = Stage::Waiting(wait);
         }
@@ -332,28 +299,6 @@ impl Registry {
         );
     }
 
-    fn wait_for_room(&mut self, stream: StreamId) {
-        self.roomers.insert(stream);
-        self.wait(stream, Wait::Room);
-        self.send(
-            stream,
-            Kind::Pending(v1::Pending {
-                reason: Reason::AddressInUse.as_str().to_owned(),
-                message: "the workload that had this address is being removed".to_owned(),
-            }),
-        );
-    }
-
-    /// An address may be free.
-    pub(super) fn admit_roomers(&mut self) {
-        for stream in std::mem::take(&mut self.roomers) {
-            let waits = self.sessions.get(&stream);
-            if waits.is_some_and(|session| session.stage == Stage::Waiting(Wait::Room)) {
-                self.admit(stream);
-            }
-        }
-    }
-
     /// The key that the workload has, or would get.
     fn key_of(&self, fingerprint: Fingerprint, hello: &Hello) -> Option<Key> {
         (0..CANDIDATES)
@@ -366,120 +311,6 @@ impl Registry {
                 ours.is_none_or(|workload| workload.fingerprint == fingerprint)
                     && self.workloads.foreign(key).is_none()
             })
-    }
-
-    /// Whether the stream may be the workload. If not, it was refused, or it waits for the answer of the one that is.
-    fn take_over(&mut self, stream: StreamId, key: &Key, hello: &Hello) -> bool {
-        let holder = self
-            .workloads
-            .get(key)
-            .and_then(Workload::stream)
-            .filter(|holder| *holder != stream);
-        let Some((holder, session)) = holder.and_then(|id| Some((id, self.sessions.get(&id)?)))
-        else {
-            return true;
-        };
-        if session.hello.session_id == hello.session_id {
-            // The same process: its newest stream counts, in whatever order they reach us. Either shows that the
-            // process lives.
-            let newer = hello.stream_seq >= session.hello.stream_seq;
-            self.refuse_challengers_of(holder);
-            self.end(if newer { holder } else { stream }, Some(superseded()));
-            return newer;
-        }
-        let until = self.now.saturating_add(CHALLENGE);
-        self.wait(stream, Wait::Answer { holder, until });
-        self.challenged.insert(holder);
-        self.due_at(until);
-        self.send(
-            holder,
-            Kind::Heartbeat(v1::Heartbeat {
-                seq: OUR_QUESTION | stream,
-            }),
-        );
-        false
-    }
-
-    /// Frees the addresses of workloads whose VM is gone. False when that takes a moment.
-    pub(super) fn make_room(
-        &mut self,
-        key: &Key,
-        group: &Key,
-        ips: &[IpAddr],
-    ) -> Result<bool, Refusal> {
-        let holders = self.workloads.holders(key, ips);
-        if let Some(refusal) = holders
-            .iter()
-            .find_map(|holder| self.address_in_use(holder, group, ips))
-        {
-            return Err(refusal);
-        }
-        let now = self.now;
-        for holder in &holders {
-            if let Some(workload) = self.workloads.get_mut(holder)
-                && !workload.is_leaving()
-            {
-                workload.retire(
-                    "Replaced",
-                    "its address belongs to another workload now",
-                    now,
-                );
-                self.settle(holder);
-                let message = "its address belongs to another workload now".to_owned();
-                self.notice_workload(holder, Event::Removed, message);
-            }
-        }
-        Ok(holders.is_empty())
-    }
-
-    /// The refusal of another VM, of `group` and with `ips`, one of which is an address of `holder`; `None` when `holder`
-    /// may be replaced. The VM is told the name of a holder in its own group; others may be another tenant's.
-    pub(super) fn address_in_use(
-        &self,
-        holder: &Key,
-        group: &Key,
-        ips: &[IpAddr],
-    ) -> Option<Refusal> {
-        let refusal = |theirs: &[IpAddr], of: Option<Key>, identity: &str, wait| {
-            let shared = ips.iter().filter(|ip| theirs.contains(ip));
-            let shared = shared.map(ToString::to_string).collect::<Vec<_>>();
-            let shared = shared.join(", ");
-            let name = if of.as_ref() == Some(group) {
-                format!("workload {}/{}", holder.0, holder.1)
-            } else {
-                "another workload".to_owned()
-            };
-            let message =
-                format!("{shared} is an address of {name}; two machines cannot share one");
-            let detail = format!(
-                "{shared} is an address of ExternalWorkload {}/{} ({})",
-                holder.0,
-                holder.1,
-                identity.escape_debug()
-            );
-            let refusal = Refusal::new(Reason::AddressInUse, message);
-            Some(refusal.with_detail(detail).retry_after(wait))
-        };
-        if let Some(foreign) = self.workloads.foreign(holder) {
-            return refusal(&foreign.ips, None, &foreign.identity, LONG_WAIT);
-        }
-        let workload = self.workloads.get(holder)?;
-        if workload.is_leaving() {
-            return None;
-        }
-        let wait = match workload.presence {
-            Presence::Connected(_) => LONG_WAIT,
-            // Nobody has heard of its VM.
-            Presence::Lost(_) if workload.condition.ready.status == Status::Unknown => return None,
-            Presence::Lost(since) if self.replicas == Replicas::One => since
-                .saturating_add(self.rules.disconnect_grace)
-                .checked_sub(self.now)
-                .filter(|wait| !wait.is_zero())?,
-            // It may be on another replica.
-            Presence::Lost(_) => self.rules.disconnect_grace,
-        };
-        let of = workload.group_key();
-        refusal(workload.ips(), Some(of), workload.identity.as_str(), wait)
     }
 }
 
