@@ -28,6 +28,7 @@ mod news;
 mod notices;
 mod obstacles;
 mod probe_kinds;
+mod reports;
 mod room;
 mod rules;
 mod session;
@@ -71,8 +72,6 @@ pub const CHALLENGE: Duration = Duration::from_secs(5);
 /// Heartbeats with this bit are questions of ours, which a harness answers with the same number; without it they are
 /// the harness's, which we answer. So that no answer is taken for a question.
 pub const OUR_QUESTION: u64 = 1 << 63;
-/// Reports for a workload that is gone, before the stream is ended.
-const STALE_REPORTS: u32 = 3;
 
 /// A stream of a harness, numbered by the shell.
 pub type StreamId = u64;

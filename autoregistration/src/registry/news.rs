@@ -1,6 +1,6 @@
 //! What the store tells: which workloads there are, and what has become of wishes.
 
-use linkerd_harness_api::v1::{self, controller_message::Kind, health_ack::Outcome};
+use linkerd_harness_api::v1::{self, controller_message::Kind};
 use tracing::{info, warn};
 
 use super::session::{Stage, Wait};
@@ -237,30 +237,6 @@ impl Registry {
             );
         } else {
             self.refuse(stream, Refusal::new(reason, message));
-        }
-    }
-
-    /// Acknowledges the report of a stream that is in effect now.
-    pub(super) fn acknowledge_owed(&mut self, stream: StreamId) {
-        let Some(session) = self.sessions.get_mut(&stream) else {
-            return;
-        };
-        let Stage::Joined(key) = &session.stage else {
-            return;
-        };
-        let workload = self.workloads.get(key);
-        if workload.is_some_and(Workload::is_ready_as_wanted)
-            && let Some(seq) = session.owed.take()
-        {
-            self.acknowledge(stream, seq, Outcome::Persisted);
-        }
-    }
-
-    /// The store does not take a report now; it is kept until it does.
-    pub(super) fn queue_owed(&mut self, stream: StreamId) {
-        let session = self.sessions.get_mut(&stream);
-        if let Some(seq) = session.and_then(|session| session.owed.take()) {
-            self.acknowledge(stream, seq, Outcome::Queued);
         }
     }
 }

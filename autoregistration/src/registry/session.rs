@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use linkerd_harness_api::v1::{
-    self, config_ack, controller_message::Kind, harness_message, health_ack::Outcome,
-    health_report::State, leave::Mode,
+    self, config_ack, controller_message::Kind, harness_message, health_report::State, leave::Mode,
 };
 use tracing::{debug, info, warn};
 
@@ -12,7 +11,7 @@ use super::admission::group_key;
 use super::health::{Health, Status};
 use super::hello::{self, Hello};
 use super::workload::{Duty, Presence};
-use super::{Effect, OUR_QUESTION, Registry, Replicas, STALE_REPORTS, StreamId, assignment};
+use super::{Effect, OUR_QUESTION, Registry, Replicas, StreamId, assignment};
 use crate::identity::SpiffeId;
 use crate::kubernetes::events::Reason as Event;
 use crate::refusal::{Reason, Refusal};
@@ -45,7 +44,8 @@ pub(super) struct Session {
     pub(super) since: Duration,
     /// Whether it was asked to go to another replica.
     pub(super) sent_away: bool,
-    stale_reports: u32,
+    /// Reports for a workload that is gone.
+    pub(super) stale_reports: u32,
     /// It has said that it does not take what it was sent last.
     rejects: bool,
 }
@@ -209,100 +209,6 @@ impl Registry {
             config_ack::Outcome::Rejected => "REJECTED",
             config_ack::Outcome::Unspecified => "UNSPECIFIED",
         }));
-    }
-
-    fn take_health(&mut self, stream: StreamId, health: Health) {
-        let Some(session) = self.sessions.get_mut(&stream) else {
-            return;
-        };
-        let seq = health.seq;
-        if seq < session.hello.health.seq {
-            // Overtaken by a newer report, which is in effect.
-            self.acknowledge(stream, seq, Outcome::Stale);
-            return;
-        }
-        session.hello.health = health;
-        let Stage::Joined(key) = session.stage.clone() else {
-            self.acknowledge(stream, seq, Outcome::Queued);
-            return;
-        };
-        let Some(there) = self
-            .workloads
-            .get(&key)
-            .and_then(|workload| workload.there.as_ref())
-        else {
-            session.owed = Some(seq);
-            return self.judge(stream);
-        };
-        let reported = &session.hello.health.workload_uid;
-        if !reported.is_empty() && *reported != there.uid {
-            session.stale_reports += 1;
-            if session.stale_reports >= STALE_REPORTS {
-                let refusal = Refusal::new(
-                    Reason::StaleGeneration,
-                    format!(
-                        "health is reported for uid {}, the workload has {}",
-                        reported.escape_debug(),
-                        there.uid
-                    ),
-                );
-                self.end(stream, Some(refusal));
-            } else {
-                self.acknowledge(stream, seq, Outcome::Stale);
-                self.assign(stream);
-            }
-            return;
-        }
-        session.stale_reports = 0;
-        session.owed = Some(seq);
-        self.judge(stream);
-    }
-
-    /// Lets the newest report of a stream count, as far as it may.
-    pub(super) fn judge(&mut self, stream: StreamId) {
-        let Some(session) = self.sessions.get(&stream) else {
-            return;
-        };
-        let Stage::Joined(key) = &session.stage else {
-            return;
-        };
-        let Some(workload) = self.workloads.get_mut(key) else {
-            return;
-        };
-        let before = workload.condition.ready.status;
-        if !workload.condition.report(&session.hello.health, self.now) {
-            let until = workload.condition.held_until();
-            self.hold(stream, until);
-            return self.queue_owed(stream);
-        }
-        let ready = &workload.condition.ready;
-        if before != ready.status {
-            info!(
-                namespace = key.0,
-                workload = key.1,
-                ready = ready.status.as_str(),
-                reason = ready.reason,
-                detail = ready.message,
-                "readiness changed"
-            );
-        }
-        let changed = before != ready.status;
-        let key = key.clone();
-        self.settle(&key);
-        if changed {
-            self.notice_readiness(&key);
-        }
-        self.acknowledge_owed(stream);
-    }
-
-    pub(super) fn acknowledge(&mut self, stream: StreamId, seq: u64, outcome: Outcome) {
-        self.send(
-            stream,
-            Kind::HealthAck(v1::HealthAck {
-                seq,
-                outcome: outcome.into(),
-            }),
-        );
     }
 
     fn take_addresses(&mut self, stream: StreamId, ips: &[String]) {
