@@ -1,5 +1,9 @@
 //! The command line.
 
+#[cfg(test)]
+mod tests;
+mod value;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,6 +13,7 @@ use clap::{Parser, Subcommand};
 use ipnet::{IpNet, Ipv4Net};
 use linkerd_harness_core::names::{DnsLabel, DnsName};
 
+use self::value::{duration, grace, service_network};
 use crate::manifests::INBOUND_POLICIES;
 use crate::registry::DefaultAccess;
 
@@ -281,136 +286,4 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
-}
-
-fn service_network(text: &str) -> Result<Ipv4Net, String> {
-    let network = text
-        .parse::<Ipv4Net>()
-        .map_err(|_invalid| "is not an IPv4 network (for example 10.96.0.0/16)".to_owned())?;
-    if network.prefix_len() > 28 {
-        return Err("is too small; at most /28".to_owned());
-    }
-    if network.network().is_loopback() {
-        return Err("is a loopback network, which proxies leave alone".to_owned());
-    }
-    Ok(network.trunc())
-}
-
-/// A VM opens a new session within 30 s of losing one, so that a shorter grace would call living VMs lost.
-fn grace(text: &str) -> Result<Duration, String> {
-    let grace = duration(text)?;
-    if grace < Duration::from_secs(30) {
-        return Err("is too short; at least 30s, for VMs to come back after a restart".to_owned());
-    }
-    Ok(grace)
-}
-
-/// `500ms`, `10s`, `2m`.
-fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = text.strip_prefix(digits).unwrap_or_default();
-    let problem = || "is not a duration (for example 500ms, 10s or 2m)".to_owned();
-    let number = digits.parse::<u32>().map_err(|_invalid| problem())?;
-    match unit {
-        "ms" => Ok(Duration::from_millis(number.into())),
-        "s" => Ok(Duration::from_secs(number.into())),
-        "m" => Ok(Duration::from_secs(u64::from(number) * 60)),
-        _ => Err(problem()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const REQUIRED: [&str; 9] = [
-        "autoregistration",
-        "--standalone",
-        "d",
-        "--trust-anchors",
-        "a",
-        "--tls-cert",
-        "c",
-        "--tls-key",
-        "k",
-    ];
-
-    fn parse<'a>(line: impl IntoIterator<Item = &'a &'a str>) -> Result<CommandLine, clap::Error> {
-        CommandLine::try_parse_from(line)
-    }
-
-    #[test]
-    fn the_defaults_are_those_of_the_walkthrough() {
-        let args = parse(&REQUIRED).unwrap().args;
-        assert_eq!(args.registration_listen.port(), 8081);
-        assert_eq!(args.trust_domain.as_str(), "root.linkerd.cluster.local");
-        assert_eq!(args.mesh.cluster_networks.len(), 5);
-        assert_eq!(args.mesh.restore_window, Duration::from_secs(10));
-    }
-
-    #[test]
-    fn a_cluster_needs_nothing_but_itself_and_tls_its_files() {
-        let line = parse(&["autoregistration"]).unwrap();
-        assert_eq!(line.args.standalone, None);
-        assert_eq!(line.args.cluster.identity, Identity::Sidecar);
-        let tls = ["autoregistration", "--identity", "tls"];
-        let files = ["--tls-cert", "c", "--tls-key", "k", "--trust-anchors", "a"];
-        assert!(parse(tls.iter().chain(&files)).is_ok());
-        for missing in [0, 2, 4] {
-            let mut short = files.to_vec();
-            short.drain(missing..missing + 2);
-            assert!(parse(tls.iter().chain(&short)).is_err(), "{short:?}");
-        }
-    }
-
-    #[test]
-    fn bad_values_are_refused() {
-        for bad in [
-            ["--service-cidr", "10.0.0.0/30"],
-            ["--service-cidr", "127.0.0.0/8"],
-            ["--service-cidr", "fd00::/64"],
-            ["--restore-window", "10"],
-            ["--restore-window", "-1s"],
-            ["--default-inbound-policy", "open"],
-            ["--cluster-domain", "a..b"],
-            ["--linkerd-namespace", "a.b"],
-            ["--cluster-networks", "10.0.0.0/8,x"],
-            ["--policy-listen", "8090"],
-            ["--disconnect-grace", "29s"],
-            ["--default-access", "everybody"],
-            // Of a cluster.
-            ["--identity", "tls"],
-            ["--peer-service", "peers"],
-            ["--kubeconfig", "k"],
-            ["--writes-per-second", "50"],
-            ["--watch-namespaces", "training"],
-        ] {
-            assert!(parse(REQUIRED.iter().chain(&bad)).is_err(), "{bad:?}");
-        }
-        for bad in [
-            ["--writes-per-second", "0"],
-            ["--pod-ips", "10.0.0.1,x"],
-            ["--identity", "header"],
-            ["--watch-namespaces", "training,a.b"],
-            ["--watch-namespaces", ""],
-            // Without one.
-            ["--service-cidr", "10.96.0.0/16"],
-            ["--destination-listen", "0.0.0.0:8086"],
-        ] {
-            let line = ["autoregistration"].iter().chain(&bad);
-            assert!(parse(line).is_err(), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn definitions_are_printed_without_anything_that_running_needs() {
-        let line = parse(&["autoregistration", "crds"]).unwrap();
-        assert_eq!(line.command, Some(Command::Crds));
-        assert!(parse(REQUIRED.iter().chain(&["crds"])).is_err());
-        for missing in [3, 5, 7] {
-            let mut short = REQUIRED.to_vec();
-            short.drain(missing..missing + 2);
-            assert!(parse(&short).is_err(), "{short:?}");
-        }
-    }
 }
