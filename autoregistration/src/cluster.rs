@@ -10,9 +10,9 @@
 //!
 //! Every replica serves VMs; the one that holds the Lease says which are lost.
 
+mod ports;
 mod replica;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tracing::info;
 
+use self::ports::Ports;
 use self::replica::Replica;
 use crate::admin::Admin;
 use crate::args::{Args, Identity};
@@ -39,7 +40,7 @@ use crate::linkerd::watch::Watch as SettingsWatch;
 use crate::metrics::Metrics;
 use crate::peer::server::Meshed;
 use crate::peer::{Peers, Phase, Server, census};
-use crate::process::{Error, Parts, bind, server};
+use crate::process::{Error, Parts, server};
 use crate::registration::{REQUEST_TIMEOUT, Registration};
 use crate::registry::task::{Command, Inputs, Link, Others, Task};
 use crate::registry::{Families, Reconnect, Rules};
@@ -48,8 +49,8 @@ use crate::sidecar::{self, PodIps};
 use crate::tls::acceptor::Acceptor;
 use crate::tls::files as tls;
 
-/// Where the state is shown.
-const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 9990);
+pub use self::ports::Addresses;
+
 /// Requests that wait for the registry.
 const COMMANDS: usize = 4096;
 /// News that wait for the registry.
@@ -72,25 +73,6 @@ pub struct Cluster {
     resign: watch::Sender<bool>,
     resigned: oneshot::Receiver<()>,
     parts: Parts,
-}
-
-/// Where it listens, with the ports that were given for port 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Addresses {
-    /// Registration of VMs.
-    pub registration: SocketAddr,
-    /// The other replicas.
-    pub peers: SocketAddr,
-    /// Admin.
-    pub admin: SocketAddr,
-}
-
-/// What is bound before anything is loaded, so that a port that is taken is said at once.
-struct Ports {
-    registration: TcpListener,
-    peers: TcpListener,
-    admin: TcpListener,
-    addresses: Addresses,
 }
 
 // === impl Cluster ===
@@ -274,26 +256,6 @@ impl Cluster {
         }
         drop(self.commands.send(Command::Shutdown).await);
         self.parts.end().await;
-    }
-}
-
-// === impl Ports ===
-
-impl Ports {
-    async fn bind(args: &Args) -> Result<Self, Error> {
-        let registration = bind(args.registration_listen, "--registration-listen").await?;
-        let peers = bind(args.cluster.peer_listen, "--peer-listen").await?;
-        let admin = bind(args.admin_listen.unwrap_or(ADMIN), "--admin-listen").await?;
-        Ok(Self {
-            addresses: Addresses {
-                registration: registration.1,
-                peers: peers.1,
-                admin: admin.1,
-            },
-            registration: registration.0,
-            peers: peers.0,
-            admin: admin.0,
-        })
     }
 }
 
