@@ -1,6 +1,7 @@
-use std::collections::{BTreeMap, BTreeSet};
+mod anything;
+mod editing;
 
-use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 
@@ -288,132 +289,6 @@ fn every_default_is_a_value_that_its_key_takes() {
 }
 
 #[test]
-fn an_edit_changes_its_keys_and_nothing_else() {
-    let before = "{\"LogLevel\": \"warn\", \"Control\": {\"ServerId\": \"a.b\"}, \"IPv6\": false}";
-    let after = edit(
-        before,
-        &[
-            ("--control-plane-address", "a.b.:1"),
-            ("--log-level", "debug"),
-            ("--proxy-user-id", "997"),
-            ("--ports-to-redirect", "80, 443,8000-8100"),
-            ("--identity-backoff-jitter", "0.2"),
-        ],
-    )
-    .unwrap();
-    let expected = r#"{
-  "LogLevel": "debug",
-  "Control": {
-    "ServerId": "a.b",
-    "Address": "a.b.:1"
-  },
-  "IPv6": false,
-  "ProxyUserID": 997,
-  "PortsToRedirect": [
-    "80",
-    "443",
-    "8000-8100"
-  ],
-  "Identity": {
-    "Backoff": {
-      "Jitter": 0.2
-    }
-  }
-}
-"#;
-    assert_eq!(after, expected);
-    let reset = edit(
-        &after,
-        &[("ports-to-redirect", ""), ("identity-backoff-jitter", "")],
-    )
-    .unwrap();
-    assert!(
-        !reset.contains("PortsToRedirect") && !reset.contains("Identity"),
-        "{reset}"
-    );
-}
-
-#[test]
-fn a_new_outbound_list_takes_the_place_of_the_old_single_address() {
-    let before = with(r#""OutboundListenAddress": "127.0.0.1:5140""#);
-    let after = edit(&before, &[("outbound-listen-addresses", "127.0.0.1:6140")]).unwrap();
-    assert!(!after.contains("OutboundListenAddress\""), "{after}");
-    let reset = edit(&before, &[("outbound-listen-addresses", "")]).unwrap();
-    assert_eq!(Config::parse(&reset), Config::parse(MINIMAL));
-}
-
-#[test]
-fn an_edit_may_leave_required_keys_for_later_but_not_empty_them() {
-    assert!(edit("", &[("workload-group-name", "vm")]).is_ok());
-    let problems = edit(MINIMAL, &[("workload-group-name", "")]).unwrap_err();
-    assert!(
-        lines(&problems)
-            .iter()
-            .all(|line| line == "WorkloadGroup.Name: \"\" is empty"),
-        "{problems}"
-    );
-    assert_eq!(problems.iter().count(), 1, "{problems}");
-}
-
-#[test]
-fn settings_tell_where_each_value_comes_from() {
-    let text = r#"{"LogLevel": "warn", "PortsToRedirect": ["80", 443], "IPv6": true}"#;
-    let settings = settings(text).unwrap();
-    let of = |path: &str| {
-        let setting = settings
-            .iter()
-            .find(|setting| setting.key.path == path)
-            .unwrap();
-        (setting.value.as_str(), setting.source.as_str())
-    };
-    assert_eq!(of("LogLevel"), ("warn", "file"));
-    assert_eq!(of("PortsToRedirect"), ("80,443", "file"));
-    assert_eq!(of("InboundListenAddress"), ("[::]:4143", "default"));
-    assert_eq!(
-        of("ProxyUserID"),
-        ("(uid of the user proxyharness)", "default")
-    );
-    assert_eq!(of("Control.Address"), ("", "missing"));
-    assert_eq!(settings.len(), KEYS.len());
-}
-
-/// A JSON text with known and unknown keys, right and wrong values.
-fn any_document() -> impl Strategy<Value = String> {
-    let paths: Vec<_> = KEYS.iter().map(|key| key.path).collect();
-    let values = [
-        "\"80\"",
-        "80",
-        "[\"80\"]",
-        "true",
-        "null",
-        "{}",
-        "\"1s\"",
-        "\"127.0.0.1:1\"",
-        "\"info\"",
-        "[]",
-    ];
-    let entry = (
-        proptest::sample::select(paths),
-        proptest::sample::select(values.to_vec()),
-    );
-    proptest::collection::vec(entry, 0..8).prop_map(|entries| {
-        let mut text = String::from("{");
-        for (index, (path, value)) in entries.iter().enumerate() {
-            let names: Vec<_> = path
-                .split('.')
-                .map(|name| format!("\"{name}\": "))
-                .collect();
-            let comma = if index == 0 { "" } else { "," };
-            text.push_str(comma);
-            text.push_str(&names.join("{"));
-            text.push_str(value);
-            text.push_str(&"}".repeat(path.matches('.').count()));
-        }
-        text + "}"
-    })
-}
-
-#[test]
 fn labels_are_those_that_kubernetes_takes_and_that_a_vm_may_set() {
     let labels = |list: &str| {
         let config = parse_with(&format!(r#""Workload": {{"Labels": {list}}}"#));
@@ -454,49 +329,24 @@ fn labels_are_those_that_kubernetes_takes_and_that_a_vm_may_set() {
     assert!(lines(&long.unwrap_err())[0].contains("at most 8192"));
 }
 
-fn any_flag() -> impl Strategy<Value = &'static str> {
-    proptest::sample::select(KEYS.iter().map(|key| key.flag).collect::<Vec<_>>())
-}
-
-proptest! {
-    #[test]
-    fn parsing_never_panics(text in ".{0,200}") {
-        prop_assert!(Config::parse(&text).is_err() || settings(&text).is_ok());
-    }
-
-    #[test]
-    fn values_never_panic(flag in any_flag(), value in ".{0,60}") {
-        if let Ok(text) = edit(MINIMAL, &[(flag, &value)]) {
-            prop_assert!(Config::parse(&text).is_ok());
-        }
-    }
-
-    #[test]
-    fn documents_of_every_shape_are_taken_or_refused(text in any_document()) {
-        let shown = settings(&text).unwrap();
-        let missing = shown.iter().any(|setting| setting.source == Source::Missing);
-        prop_assert!(Config::parse(&text).is_err() || !missing);
-    }
-
-    #[test]
-    fn an_edit_of_an_edit_is_the_same_and_resetting_takes_it_back(
-        flag in any_flag(),
-        value in "[0-9a-z.:/,-]{1,24}|true|127\\.0\\.0\\.1:[1-9][0-9]{0,3}|[1-9]s",
-    ) {
-        let base = edit(MINIMAL, &[]).unwrap();
-        if let Ok(once) = edit(&base, &[(flag, &value)]) {
-            Config::parse(&once).unwrap();
-            prop_assert_eq!(&edit(&once, &[(flag, &value)]).unwrap(), &once);
-            if let Ok(back) = edit(&once, &[(flag, "")]) {
-                prop_assert_eq!(back, base);
-            }
-        }
-    }
-
-    #[test]
-    fn durations_are_read_as_written(hours in 0u64..100, minutes in 0u64..60, seconds in 0u64..60, millis in 0u64..1000) {
-        let text = format!("{hours}h{minutes}m{seconds}s{millis}ms");
-        let expected = Duration::from_millis(((hours * 60 + minutes) * 60 + seconds) * 1000 + millis);
-        prop_assert_eq!(duration(&text), Ok(expected));
-    }
+#[test]
+fn settings_tell_where_each_value_comes_from() {
+    let text = r#"{"LogLevel": "warn", "PortsToRedirect": ["80", 443], "IPv6": true}"#;
+    let settings = settings(text).unwrap();
+    let of = |path: &str| {
+        let setting = settings
+            .iter()
+            .find(|setting| setting.key.path == path)
+            .unwrap();
+        (setting.value.as_str(), setting.source.as_str())
+    };
+    assert_eq!(of("LogLevel"), ("warn", "file"));
+    assert_eq!(of("PortsToRedirect"), ("80,443", "file"));
+    assert_eq!(of("InboundListenAddress"), ("[::]:4143", "default"));
+    assert_eq!(
+        of("ProxyUserID"),
+        ("(uid of the user proxyharness)", "default")
+    );
+    assert_eq!(of("Control.Address"), ("", "missing"));
+    assert_eq!(settings.len(), KEYS.len());
 }
