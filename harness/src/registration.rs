@@ -9,6 +9,7 @@ pub mod address;
 pub mod assignment;
 mod connect;
 pub mod instance;
+mod messages;
 mod opening;
 mod refusal;
 mod session;
