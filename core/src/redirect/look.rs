@@ -1,6 +1,7 @@
 //! What one look at a host shows.
 
 use super::dump::{Dump, Matched};
+use super::purpose::Purpose;
 use super::rule::{Chain, Family};
 use super::state::State;
 
@@ -37,7 +38,7 @@ impl Live {
             chain,
             purpose: rule
                 .comment()
-                .and_then(|comment| comment.strip_prefix("proxy-init/"))
+                .and_then(Purpose::in_comment)
                 .unwrap_or_default()
                 .to_owned(),
             matched: rule.matched,

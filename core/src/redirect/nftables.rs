@@ -15,6 +15,7 @@ use table::Table;
 
 use super::look::Live;
 use super::plan::Plan;
+use super::purpose::Purpose;
 use super::rule::Chain;
 use super::state::{Drift, State};
 
@@ -113,7 +114,7 @@ pub fn live(listing: &str) -> Vec<Live> {
                     chain,
                     purpose: rule
                         .comment()
-                        .and_then(|comment| comment.strip_prefix("proxy-init/"))
+                        .and_then(Purpose::in_comment)
                         .unwrap_or_default()
                         .to_owned(),
                     matched: rule.matched,

@@ -6,7 +6,10 @@ use ipnet::IpNet;
 
 use super::ports::Multiport;
 
-/// Rendered with the prefix `proxy-init/`; at most 255 bytes, the kernel's limit, since one [`Multiport`] takes at most 90.
+/// What our comments begin with.
+const PREFIX: &str = "proxy-init/";
+
+/// Rendered with [`PREFIX`]; at most 255 bytes, the kernel's limit, since one [`Multiport`] takes at most 90.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
     JumpInbound,
@@ -27,9 +30,18 @@ pub(super) enum Purpose {
     RedirectOutboundSubnet(IpNet),
 }
 
+// === impl Purpose ===
+
+impl Purpose {
+    /// What a comment says of its rule, without the prefix; `None` for one that is not ours.
+    pub(super) fn in_comment(comment: &str) -> Option<&str> {
+        comment.strip_prefix(PREFIX)
+    }
+}
+
 impl fmt::Display for Purpose {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("proxy-init/")?;
+        f.write_str(PREFIX)?;
         match self {
             Self::JumpInbound => f.write_str("install-proxy-init-prerouting"),
             Self::JumpOutbound => f.write_str("install-proxy-init-output"),

@@ -168,7 +168,7 @@ impl Group {
         };
         let set = (elements.len() > 1).then(|| {
             let stem = with("");
-            let stem = stem.strip_prefix("proxy-init/").unwrap_or(&stem);
+            let stem = Purpose::in_comment(&stem).unwrap_or(&stem);
             let words: Vec<&str> = stem.split('-').filter(|word| !word.is_empty()).collect();
             Set::named_after_content(&words.join("_"), kind, elements.clone())
         });
