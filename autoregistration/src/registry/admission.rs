@@ -284,12 +284,18 @@ impl Registry {
         }
         info!(group = %hello.group, hostname = hello.hostname, "session waits for its group");
         self.wait(stream, Wait::Group);
-        self.audit(stream, Outcome::Pending, Some(&refusal));
-        self.effects.push(Effect::Count("PENDING"));
-        self.tell_pending(stream, &refusal);
+        self.pend(stream, &refusal);
     }
 
-    fn tell_pending(&mut self, stream: StreamId, refusal: &Refusal) {
+    /// Lets a VM wait that cannot be assigned yet.
+    pub(super) fn pend(&mut self, stream: StreamId, refusal: &Refusal) {
+        self.audit(stream, Outcome::Pending, Some(refusal));
+        self.effects.push(Effect::Count("PENDING"));
+        self.tell_pending(stream, refusal);
+    }
+
+    /// Tells a VM why it cannot be assigned yet.
+    pub(super) fn tell_pending(&mut self, stream: StreamId, refusal: &Refusal) {
         self.send(
             stream,
             Kind::Pending(v1::Pending {

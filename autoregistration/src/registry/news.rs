@@ -1,12 +1,10 @@
 //! What the store tells: which workloads there are, and what has become of wishes.
 
-use linkerd_harness_api::v1::{self, controller_message::Kind};
 use tracing::{info, warn};
 
 use super::session::{Stage, Wait};
 use super::workload::{Duty, Presence, Workload};
 use super::{Registry, StreamId};
-use crate::audit;
 use crate::kubernetes::events::Reason as Event;
 use crate::refusal::{Reason, Refusal};
 use crate::store::{Failure, Key, News, Status, Stored};
@@ -211,32 +209,21 @@ impl Registry {
             Failure::Unavailable | Failure::Refused if assigned => {
                 self.queue_owed(stream);
             }
-            Failure::Unavailable => self.pend(stream, Reason::ApiUnavailable, message),
-            Failure::Refused => self.pend(stream, Reason::ApiRefused, message),
+            Failure::Unavailable => self.put_off(stream, Reason::ApiUnavailable, message),
+            Failure::Refused => self.put_off(stream, Reason::ApiRefused, message),
         }
     }
 
-    /// Tells a VM that it cannot be assigned yet.
-    fn pend(&mut self, stream: StreamId, reason: Reason, message: &str) {
+    /// For a VM that cannot be assigned yet.
+    fn put_off(&mut self, stream: StreamId, reason: Reason, message: &str) {
         let Some(session) = self.sessions.get(&stream) else {
             return;
         };
+        let refusal = Refusal::new(reason, message);
         if session.hello.can_wait {
-            self.audit(
-                stream,
-                audit::Outcome::Pending,
-                Some(&Refusal::new(reason, message)),
-            );
-            self.effects.push(super::Effect::Count("PENDING"));
-            self.send(
-                stream,
-                Kind::Pending(v1::Pending {
-                    reason: reason.as_str().to_owned(),
-                    message: message.to_owned(),
-                }),
-            );
+            self.pend(stream, &refusal);
         } else {
-            self.refuse(stream, Refusal::new(reason, message));
+            self.refuse(stream, refusal);
         }
     }
 }

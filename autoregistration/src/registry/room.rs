@@ -2,8 +2,6 @@
 
 use std::net::IpAddr;
 
-use linkerd_harness_api::v1::{self, controller_message::Kind};
-
 use super::admission::LONG_WAIT;
 use super::health::Status;
 use super::session::{Stage, Wait};
@@ -101,13 +99,7 @@ impl Registry {
     pub(super) fn wait_for_room(&mut self, stream: StreamId) {
         self.roomers.insert(stream);
         self.wait(stream, Wait::Room);
-        self.send(
-            stream,
-            Kind::Pending(v1::Pending {
-                reason: Reason::AddressInUse.as_str().to_owned(),
-                message: "the workload that had this address is being removed".to_owned(),
-            }),
-        );
+        self.tell_pending(stream, &leaving());
     }
 
     /// An address may be free.
@@ -119,4 +111,12 @@ impl Registry {
             }
         }
     }
+}
+
+/// To a VM whose address is to be free in a moment.
+pub(super) fn leaving() -> Refusal {
+    Refusal::new(
+        Reason::AddressInUse,
+        "the workload that had this address is being removed",
+    )
 }

@@ -10,6 +10,7 @@ use tracing::{debug, info, warn};
 use super::admission::group_key;
 use super::health::{Health, Status};
 use super::hello::{self, Hello};
+use super::room::leaving;
 use super::workload::{Duty, Presence};
 use super::{Effect, OUR_QUESTION, Registry, Replicas, StreamId, assignment};
 use crate::identity::SpiffeId;
@@ -233,13 +234,7 @@ impl Registry {
         match self.make_room(&key, &group, &advertised) {
             Ok(true) => {}
             // Its next stream begins with the addresses that it has then.
-            Ok(false) => {
-                let refusal = Refusal::new(
-                    Reason::AddressInUse,
-                    "the workload that had this address is being removed",
-                );
-                return self.end(stream, Some(refusal.retry_after(ROOM)));
-            }
+            Ok(false) => return self.end(stream, Some(leaving().retry_after(ROOM))),
             Err(refusal) => return self.end(stream, Some(refusal)),
         }
         info!(
