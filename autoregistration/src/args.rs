@@ -12,9 +12,9 @@ use clap::builder::PossibleValuesParser;
 use clap::{Parser, Subcommand};
 use ipnet::{IpNet, Ipv4Net};
 use linkerd_harness_core::names::{DnsLabel, DnsName};
+use linkerd_harness_core::proxy_env::INBOUND_POLICIES;
 
 use self::value::{duration, grace, service_network};
-use crate::manifests::INBOUND_POLICIES;
 use crate::registry::DefaultAccess;
 
 /// Registers VMs in a Linkerd mesh.

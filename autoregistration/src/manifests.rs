@@ -25,7 +25,7 @@ use linkerd_harness_core::labels::KeyPattern;
 
 use crate::view::ServicePort;
 pub use access::{Access, IdentityPattern};
-pub(crate) use group::{DEFAULT_INBOUND_POLICY, INBOUND_POLICIES, OPAQUE_PORTS};
+pub(crate) use group::{DEFAULT_INBOUND_POLICY, OPAQUE_PORTS};
 use node::Node;
 
 /// Everything that the manifests say.

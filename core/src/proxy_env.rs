@@ -19,7 +19,7 @@ mod settings;
 mod tests;
 
 pub use extra::{ALLOWED, Ignored, Why};
-pub use grammar::{Grammar, duration};
+pub use grammar::{Grammar, INBOUND_POLICIES, duration};
 
 /// The proxy's log filter unless the host or the mesh sets one; Linkerd's own default.
 pub const DEFAULT_LOG: &str = "warn,linkerd=info,hickory=error";

@@ -2,12 +2,13 @@
 //! one looks at has a limit, without which an API server refuses the rule as too expensive.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::ValidationRule;
+use linkerd_harness_core::proxy_env::INBOUND_POLICIES;
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
 use super::limits;
 use crate::kubernetes::workload::PROXY_PORT;
-use crate::manifests::{DEFAULT_INBOUND_POLICY, INBOUND_POLICIES, OPAQUE_PORTS};
+use crate::manifests::{DEFAULT_INBOUND_POLICY, OPAQUE_PORTS};
 
 /// Of the name, which only the whole object has.
 pub(super) fn name_rule() -> ValidationRule {

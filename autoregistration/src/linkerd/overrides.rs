@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use linkerd_harness_core::proxy_env::INBOUND_POLICIES;
+
 use super::annotations::{self, ADDITIONAL_ENV, ALL, Effect, Setting, TRACE_ATTRIBUTE};
 use super::environment::{self, EnvVar, Variables};
 use super::golang::{self, shown};
@@ -201,13 +203,13 @@ fn checked(name: &str, value: &str) -> Result<Option<String>, String> {
 
 /// A policy that the proxy knows.
 pub(super) fn policy(value: &str) -> Result<String, String> {
-    if crate::manifests::INBOUND_POLICIES.contains(&value) {
+    if INBOUND_POLICIES.contains(&value) {
         Ok(value.to_owned())
     } else {
         Err(format!(
             "`{}` is not known; write one of {}",
             shown(value),
-            crate::manifests::INBOUND_POLICIES.join(", ")
+            INBOUND_POLICIES.join(", ")
         ))
     }
 }

@@ -6,21 +6,12 @@ use std::time::Duration;
 
 use linkerd_harness_core::config;
 use linkerd_harness_core::names::{DnsLabel, PortRange};
+use linkerd_harness_core::proxy_env::INBOUND_POLICIES;
 
 use super::node::Node;
 use super::{Group, access, labels, probe, service};
 use crate::crd::{annotations as crd_annotations, limits};
 use crate::kubernetes::workload::PROXY_PORT;
-
-/// Policy of a port for which nothing else is said: the values that linkerd2-proxy takes.
-pub(crate) const INBOUND_POLICIES: [&str; 6] = [
-    "deny",
-    "all-authenticated",
-    "all-unauthenticated",
-    "cluster-authenticated",
-    "cluster-unauthenticated",
-    "audit",
-];
 
 /// Annotation with the default inbound policy of a group's workloads.
 pub(crate) const DEFAULT_INBOUND_POLICY: &str = "config.linkerd.io/default-inbound-policy";

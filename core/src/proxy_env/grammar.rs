@@ -6,6 +6,16 @@ use std::time::Duration;
 
 use crate::names::{DnsName, HostPort};
 
+/// The proxy's default policies, for a port of which nothing else is said; it ends with any other.
+pub const INBOUND_POLICIES: [&str; 6] = [
+    "deny",
+    "all-authenticated",
+    "all-unauthenticated",
+    "cluster-authenticated",
+    "cluster-unauthenticated",
+    "audit",
+];
+
 /// A form of value that the proxy can read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Grammar {
@@ -33,7 +43,7 @@ pub enum Grammar {
     Address,
     /// A SPIFFE ID.
     SpiffeId,
-    /// One of the proxy's default policies.
+    /// One of the [`INBOUND_POLICIES`].
     Policy,
     /// Format of the access log.
     AccessLog,
@@ -70,15 +80,7 @@ impl Grammar {
                 .all(|part| part.is_empty() || part == "." || is_name(part)),
             Self::Address => is_address(value),
             Self::SpiffeId => is_spiffe_id(value),
-            Self::Policy => matches!(
-                value,
-                "deny"
-                    | "all-authenticated"
-                    | "all-unauthenticated"
-                    | "cluster-authenticated"
-                    | "cluster-unauthenticated"
-                    | "audit"
-            ),
+            Self::Policy => INBOUND_POLICIES.contains(&value),
             Self::AccessLog => matches!(value, "apache" | "json"),
             Self::AuthorityLabels => value.is_empty() || value.eq_ignore_ascii_case("unsafe"),
             Self::Text => !value.contains('\0'),

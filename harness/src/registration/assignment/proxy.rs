@@ -6,20 +6,11 @@ use ipnet::IpNet;
 use linkerd_harness_api::v1;
 use linkerd_harness_core::assignment::{Endpoint, ProxySettings};
 use linkerd_harness_core::names::{DnsName, HostPort, PortRange};
+use linkerd_harness_core::proxy_env::INBOUND_POLICIES;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
 use super::Problems;
-
-/// The values that linkerd2-proxy takes; it ends with any other.
-const INBOUND_POLICIES: [&str; 6] = [
-    "deny",
-    "all-authenticated",
-    "all-unauthenticated",
-    "cluster-authenticated",
-    "cluster-unauthenticated",
-    "audit",
-];
 
 pub(super) fn from_wire(wire: v1::ProxyConfig, problems: &mut Problems) -> Option<ProxySettings> {
     check_anchors(&wire.trust_anchors_pem, problems);
