@@ -21,9 +21,8 @@ use crate::{drain, socket, tls};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tracing::{Instrument as _, debug, info_span, warn};
+use tracing::{Instrument as _, debug, info_span};
 
 /// What every connection needs.
 #[derive(Debug)]
@@ -49,25 +48,7 @@ pub(crate) struct Connection {
 
 impl Inbound {
     pub(crate) async fn serve(self: Arc<Self>, listener: TcpListener, drain: drain::Watch) {
-        loop {
-            let (stream, client) = tokio::select! {
-                accepted = listener.accept() => match accepted {
-                    Ok(accepted) => accepted,
-                    Err(error) => {
-                        warn!(target: "linkerd_app_core::serve", %error, "Server failed to accept connection");
-                        tokio::time::sleep(Duration::from_millis(50)).await;
-                        continue;
-                    }
-                },
-                () = drain.signaled() => return,
-            };
-            let dst = match socket::original_destination(&stream) {
-                Ok(dst) => dst,
-                Err(error) => {
-                    warn!(target: "linkerd_app_core::serve", %error, "Server failed to accept connection");
-                    continue;
-                }
-            };
+        while let Some((stream, client, dst)) = socket::accept(&listener, &drain).await {
             let span = info_span!(target: "linkerd_app_inbound", "server", port = dst.port());
             let (inbound, drain) = (Arc::clone(&self), drain.clone());
             let task = async move {

@@ -24,9 +24,8 @@ use crate::{drain, labels, socket};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tracing::{Instrument as _, debug, info, info_span, warn};
+use tracing::{Instrument as _, debug, info, info_span};
 
 /// What every connection needs.
 #[derive(Debug)]
@@ -56,25 +55,7 @@ impl Outbound {
     }
 
     pub(crate) async fn serve(self: Arc<Self>, listener: TcpListener, drain: drain::Watch) {
-        loop {
-            let (stream, client) = tokio::select! {
-                accepted = listener.accept() => match accepted {
-                    Ok(accepted) => accepted,
-                    Err(error) => {
-                        warn!(target: "linkerd_app_core::serve", %error, "Server failed to accept connection");
-                        tokio::time::sleep(Duration::from_millis(50)).await;
-                        continue;
-                    }
-                },
-                () = drain.signaled() => return,
-            };
-            let dst = match socket::original_destination(&stream) {
-                Ok(dst) => dst,
-                Err(error) => {
-                    warn!(target: "linkerd_app_core::serve", %error, "Server failed to accept connection");
-                    continue;
-                }
-            };
+        while let Some((stream, client, dst)) = socket::accept(&listener, &drain).await {
             let span = info_span!(target: "linkerd_app_outbound", "proxy", addr = %dst);
             let (outbound, drain) = (Arc::clone(&self), drain.clone());
             let task = async move {

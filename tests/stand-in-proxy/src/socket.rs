@@ -1,10 +1,16 @@
 //! Listening, options on sockets, and where a redirected connection was going.
 
 use crate::config::Socket;
+use crate::drain;
 use nix::sys::socket::{setsockopt, sockopt};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tracing::warn;
+
+/// After a connection that the kernel does not give us, until we ask for the next.
+const AGAIN: Duration = Duration::from_millis(50);
 
 /// Binds and listens.
 pub(crate) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
@@ -16,6 +22,33 @@ pub(crate) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.bind(addr)?;
     socket.listen(1024)
+}
+
+/// The next connection that was redirected to us, with its client and where it was going; `None` when it is time to finish.
+pub(crate) async fn accept(
+    listener: &TcpListener,
+    drain: &drain::Watch,
+) -> Option<(TcpStream, SocketAddr, SocketAddr)> {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = drain.signaled() => return None,
+        };
+        match accepted {
+            Ok((stream, client)) => match original_destination(&stream) {
+                Ok(dst) => return Some((stream, client, dst)),
+                Err(error) => not_accepted(&error),
+            },
+            Err(error) => {
+                not_accepted(&error);
+                tokio::time::sleep(AGAIN).await;
+            }
+        }
+    }
+}
+
+fn not_accepted(error: &io::Error) {
+    warn!(target: "linkerd_app_core::serve", %error, "Server failed to accept connection");
 }
 
 /// Sets what the configuration asks for; a kernel that refuses is no reason to drop the connection.
