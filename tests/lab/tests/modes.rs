@@ -91,10 +91,8 @@ fn each_mode_redirects_both_families_and_leaves_nothing() -> Result<()> {
                     member.configure(),
                 ];
                 walk(lab, &chapters, &mut Silent)?;
-                // A stop soon after a start waits for the connections of the proof, which the proxy gives up on after 10 s.
                 lab.host(member.place).get(&format!(
-                    "harnessctl set-config --ipv6=true --advertise-addresses={address},{} \
-                     --shutdown-grace-period=2s",
+                    "harnessctl set-config --ipv6=true --advertise-addresses={address},{}",
                     net::v6(address)
                 ))?;
             }
