@@ -126,7 +126,7 @@ fn one_that_was_asked_and_stays_is_asked_again_when_it_is_as_old_again() {
     many(&mut bench, 2);
     pass(&mut bench, AGE * 2);
     assert_eq!(sent(&mut bench, &[0]), [1]);
-    pass(&mut bench, AGE * 3 / 4 - seconds(1));
+    pass(&mut bench, (AGE * 3 / 4).saturating_sub(seconds(1)));
     assert_eq!(sent(&mut bench, &[0]), NOBODY, "it still may go");
     pass(&mut bench, AGE / 2 + seconds(1));
     assert_eq!(sent(&mut bench, &[0]), [1]);
