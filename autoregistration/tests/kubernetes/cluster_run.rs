@@ -33,6 +33,7 @@ mod settings;
 mod slices;
 mod stream;
 mod takeover;
+mod unreadable;
 mod vm;
 
 use controllers::Linkerd;

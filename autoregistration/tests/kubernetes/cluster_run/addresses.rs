@@ -1,11 +1,14 @@
 //! An address belongs to one workload, of all namespaces; and of two families one is told of.
 
+use std::cell::Cell;
+
 use autoregistration::crd::ExternalWorkload;
-use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use linkerd_harness_api::v1::controller_message::Kind;
 use linkerd_harness_api::v1::health_report::State;
 use serde_json::json;
 
-use super::mesh::GROUP;
+use super::mesh::{GROUP, until};
 use super::replica::Plan;
 use super::{Mesh, Vm};
 use crate::cluster::Cluster;
@@ -62,6 +65,27 @@ async fn an_address_of_a_live_workload_is_nobody_else_s_in_whatever_namespace() 
     let (_session, taken) = same.join_well(addr).await;
     let (it, _) = mesh.is_ready(&taken, "True").await;
     assert_eq!(it.spec.workload_ips.unwrap()[0].ip, "10.77.0.1");
+
+    // So is that of an object that is gone. Each try is a machine of its own: of one, only so many are heard.
+    let deleted = others.delete("by-hand", &DeleteParams::default()).await;
+    drop(deleted.unwrap());
+    let number = Cell::new(100);
+    until("its address is free", async || {
+        number.set(number.get() + 1);
+        let mut vm = Vm::new(number.get());
+        vm.hello.ips = vec!["10.77.0.9".to_owned()];
+        let mut session = vm.open(addr).await.ok()?;
+        let is_in = |heard| match heard {
+            Ok(Kind::Assignment(_)) => Some(true),
+            Err(_) => Some(false),
+            Ok(_) => None,
+        };
+        session
+            .hears("assignment or end", is_in)
+            .await
+            .then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -1,13 +1,19 @@
 //! Edits of the group and of the mesh's settings reach the VMs that are there.
 
+use std::time::Duration;
+
 use kube::api::DeleteParams;
-use linkerd_harness_api::v1::health_report::State;
+use linkerd_harness_api::v1::{self, health_report::State};
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::mesh::{GROUP, certificate};
 use super::replica::Plan;
 use super::vm::name;
 use super::{Mesh, Vm};
+
+/// So long a replica waits for what a VM knows already.
+const CATCHING_UP: Duration = Duration::from_secs(2);
 
 #[tokio::test]
 async fn an_edit_of_the_group_reaches_its_workload_and_its_vm() {
@@ -70,7 +76,7 @@ async fn a_group_that_is_deleted_and_made_again_ends_no_stream() {
     mesh.is_gone(&workload).await;
 
     // When it was made is known to the second.
-    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
     mesh.group(json!({})).await;
     let told = session.assignment().await;
     assert_eq!(name(&told), workload);
@@ -124,4 +130,30 @@ async fn edits_of_the_mesh_s_settings_and_anchors_reach_its_vms() {
     );
     // Not what a VM is told by, but what Linkerd's controllers see of it.
     assert_eq!(mesh.versions().await, before);
+}
+
+#[tokio::test]
+async fn a_vm_that_knows_of_an_edit_which_a_replica_does_not_know_is_not_told_of_the_one_before_at_once()
+ {
+    let mesh = Mesh::start().await;
+    let replica = Plan::new(&mesh, 1).start().await;
+    let mut vm = Vm::new(1);
+    let (_first, known) = vm.join(replica.registration()).await;
+    let newer = known.group_generation + 1;
+    vm.hello.resume = Some(v1::Resume {
+        group_generation: newer,
+        ..v1::Resume::default()
+    });
+    let asked = Instant::now();
+    let (_second, told) = vm.join(replica.registration()).await;
+    // Nothing has come, and it is served all the same.
+    assert_eq!(told.group_generation, known.group_generation);
+    assert!(asked.elapsed() >= CATCHING_UP);
+
+    let asked = Instant::now();
+    let mut session = vm.open(replica.registration()).await.unwrap();
+    mesh.group(json!({ "probe": { "httpGet": { "path": "/healthz" } } }))
+        .await;
+    let told = session.assignment().await;
+    assert!(told.group_generation == newer || asked.elapsed() >= CATCHING_UP);
 }

@@ -1,10 +1,12 @@
 //! VMs and replicas that vanish.
 
+use std::time::Duration;
+
 use autoregistration::peer::census::PERIOD;
 use tokio::time::Instant;
 
 use super::mesh::{address, until};
-use super::replica::{GRACE, TTL};
+use super::replica::{GRACE, TTL, leads};
 use super::vm::name;
 use super::{Mesh, Vm};
 
@@ -63,6 +65,31 @@ async fn another_leads_when_the_leader_is_killed_and_only_vms_that_stay_away_are
     assert_eq!(after[&returning], before[&returning]);
     assert_eq!(after[&other], before[&other]);
     assert_ne!(after[&away], before[&away]);
+}
+
+#[tokio::test]
+async fn a_new_leader_waits_for_the_vms_of_the_one_before_it_for_longer_than_the_grace() {
+    let mesh = Mesh::start().await;
+    let grace = Duration::from_secs(1);
+    let mut replicas = mesh.three(|plan| plan.grace(grace)).await;
+    let (mut returns, mut stays_away) = (Vm::new(1), Vm::new(2));
+    let leader = replicas[0].registration();
+    let (_first, returning) = returns.join_well(leader).await;
+    let (_second, away) = stays_away.join_well(leader).await;
+    let before = mesh.versions().await;
+
+    let killed = replicas.remove(0);
+    let name = killed.name.clone();
+    killed.kill();
+    mesh.unlist(&name).await;
+    let leader = until("another leads", async || leads(&replicas).await).await;
+    // Twice: the second look is a period after the first, which is long after the grace.
+    leader.looks("SUSPENDED", 2).await;
+    assert_eq!(mesh.versions().await, before, "they may be on their way");
+
+    let _back = returns.join(replicas[1].registration()).await;
+    mesh.is_ready(&away, "Unknown").await;
+    assert_eq!(mesh.versions().await[&returning], before[&returning]);
 }
 
 #[tokio::test]
