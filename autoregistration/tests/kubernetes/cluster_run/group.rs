@@ -80,27 +80,36 @@ async fn a_paused_group_takes_nobody_new_and_keeps_its_members_as_they_are() {
     let mesh = Mesh::start().await;
     let replica = Plan::new(&mesh, 1).start().await;
     let mut vm = Vm::new(1);
-    let (session, workload) = vm.join_well(replica.registration()).await;
+    let (mut session, workload) = vm.join_well(replica.registration()).await;
+    let before = mesh.versions().await;
     let looks = json!({ "metadata": { "labels": { "tier": "back" } } });
-    mesh.group(json!({ "annotations": { PAUSED: "true" }, "template": looks }))
+    let probe = json!({ "httpGet": { "path": "/healthz" } });
+    mesh.group(json!({ "annotations": { PAUSED: "true" }, "template": looks, "probe": probe }))
         .await;
     let message = mesh.group_shows("Paused").await;
     assert!(message.contains(PAUSED), "{message}");
-    let before = mesh.versions().await;
     let mut other = Vm::new(2);
     let mut refused = other.open(replica.registration()).await.unwrap();
     assert_eq!(refused.end().await.as_deref(), Some("GROUP_PAUSED"));
+    assert!(session.heard_nothing());
 
-    // A member may come again, and is what it was.
+    // A member may come again, and is what it was; also to a replica that has never seen its group as it was.
     drop(session);
     let mut vm = vm.restarted();
-    let (mut session, again) = vm.join_well(replica.registration()).await;
+    let (session, again) = vm.join_well(replica.registration()).await;
     assert_eq!(again, workload);
     assert_eq!(mesh.versions().await, before);
+    drop(session);
+    replica.kill();
+    let replica = Plan::new(&mesh, 2).start().await;
+    let (mut session, again) = vm.restarted().join_well(replica.registration()).await;
+    assert_eq!(again, workload);
     session.reports(State::Unhealthy).await;
-    mesh.is_ready(&workload, "False").await;
+    let (after, _) = mesh.is_ready(&workload, "False").await;
+    assert!(has(&[])(&after, ""), "{after:?}");
 
-    mesh.group(json!({ "template": looks })).await;
+    mesh.group(json!({ "template": looks, "probe": probe }))
+        .await;
     mesh.comes_to_be(&workload, "the edit reaches it", has(&[("tier", "back")]))
         .await;
     mesh.group_shows("Accepted").await;

@@ -1,5 +1,6 @@
 //! A group that nobody can read, and replicas that start with it.
 
+use kube::api::DeleteParams;
 use linkerd_harness_api::v1::health_report::State;
 use serde_json::json;
 
@@ -17,10 +18,8 @@ async fn vms_of_a_group_that_cannot_be_read_go_on_as_they_were_and_nobody_new_jo
     let (before, _) = mesh.workload(&workload).await;
     drop(session);
     replica.kill();
-    let looks = json!({ "metadata": { "labels": { "tier": "back" } } });
     let soon = json!({ "meshexpansion.io/workload-ttl": "soon" });
-    mesh.group(json!({ "annotations": soon, "template": looks }))
-        .await;
+    mesh.group(json!({ "annotations": soon })).await;
 
     let replica = Plan::new(&mesh, 2).start().await;
     let addr = replica.registration();
@@ -47,13 +46,15 @@ async fn vms_of_a_group_that_cannot_be_read_go_on_as_they_were_and_nobody_new_jo
     assert_eq!(after.spec, before.spec);
     assert_eq!(mesh.all().await.len(), 1);
 
-    mesh.group(json!({ "template": looks })).await;
+    // Mended, it is a group like any other: what is deleted of it by hand is made again.
+    mesh.group(json!({})).await;
     assert_eq!(name(&session.assignment().await), workload);
-    let labelled = |workload: &autoregistration::crd::ExternalWorkload, _: &str| {
-        let labels = workload.metadata.labels.as_ref().unwrap();
-        labels.get("tier").is_some_and(|tier| tier == "back")
-    };
-    mesh.comes_to_be(&workload, "it is as the group says", labelled)
-        .await;
     waits.assignment().await;
+    let params = DeleteParams::default();
+    drop(mesh.workloads().delete(&workload, &params).await.unwrap());
+    let told = session.assignment().await;
+    assert_eq!(name(&told), workload);
+    let (made, _) = mesh.workload(&workload).await;
+    assert_ne!(made.metadata.uid, before.metadata.uid);
+    assert_eq!(made.spec, before.spec);
 }
