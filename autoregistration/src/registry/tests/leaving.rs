@@ -23,6 +23,7 @@ fn a_reboot_keeps_the_workload_not_ready_and_the_return_is_ready() {
     assert_eq!(bench.leave(1, Mode::Reboot), [Effect::End(1, None)]);
     assert_eq!((bench.names(), bench.ready()), (names.clone(), vec![false]));
     bench.pass(seconds(100));
+    assert_eq!((bench.names(), bench.ready()), (names.clone(), vec![false]));
     bench.open(2, &Vm { session: 2, ..VM });
     assert_eq!((bench.names(), bench.ready()), (names, vec![true]));
 }

@@ -1,6 +1,7 @@
 //! An address belongs to one workload, of all namespaces; and of two families one is told of.
 
 use std::cell::Cell;
+use std::time::Duration;
 
 use autoregistration::crd::ExternalWorkload;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
@@ -10,6 +11,7 @@ use serde_json::json;
 
 use super::mesh::{GROUP, until};
 use super::replica::Plan;
+use super::vm::name;
 use super::{Mesh, Vm};
 use crate::cluster::Cluster;
 
@@ -89,6 +91,24 @@ async fn an_address_of_a_live_workload_is_nobody_else_s_in_whatever_namespace() 
 }
 
 #[tokio::test]
+async fn the_address_of_a_vm_that_is_dead_is_another_s_when_its_workload_is_gone() {
+    let mesh = Mesh::start().await;
+    let plan = Plan::new(&mesh, 1).grace(Duration::from_secs(1));
+    let replica = plan.start().await;
+    let (session, dead) = Vm::new(1).join_well(replica.registration()).await;
+    drop(session);
+    mesh.is_ready(&dead, "Unknown").await;
+    let mut heir = Vm::new(2);
+    heir.hello.ips = vec!["10.77.0.1".to_owned()];
+    let mut session = heir.open(replica.registration()).await.unwrap();
+    assert_eq!(session.pending().await, "ADDRESS_IN_USE");
+    let told = session.assignment().await;
+    assert_ne!(name(&told), dead);
+    let names = mesh.all().await.into_keys().collect::<Vec<_>>();
+    assert_eq!(names, [name(&told)], "of two, Linkerd would serve neither");
+}
+
+#[tokio::test]
 async fn of_a_vm_with_addresses_of_both_families_the_mesh_is_told_one() {
     let mesh = Mesh::start().await;
     let replica = Plan::new(&mesh, 1).start().await;
@@ -96,8 +116,7 @@ async fn of_a_vm_with_addresses_of_both_families_the_mesh_is_told_one() {
     vm.hello.ips = vec!["fd00::1".to_owned(), "10.77.0.1".to_owned()];
     vm.hello.proxy_inbound_port = 5143;
     let (mut session, told) = vm.join(replica.registration()).await;
-    let name = super::vm::name(&told);
-    let (made, _) = mesh.workload(&name).await;
+    let (made, _) = mesh.workload(&name(&told)).await;
     let ips = made.spec.workload_ips.unwrap();
     assert_eq!(ips.len(), 1, "{ips:?}");
     assert_eq!(ips[0].ip, "10.77.0.1");

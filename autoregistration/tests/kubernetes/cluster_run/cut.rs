@@ -6,11 +6,13 @@ use std::time::Duration;
 use linkerd_harness_api::v1::health_report::State;
 
 use super::line::Line;
+use super::mesh::until;
 use super::replica::Replica;
 use super::vm::name;
 use super::{Mesh, Vm};
 
-const GRACE: Duration = Duration::from_secs(5);
+/// More than the time between two looks of the leader, so that one which counts silence from before is noticed.
+const GRACE: Duration = Duration::from_secs(15);
 
 /// Three replicas, and the lines on which each is reached.
 async fn three(mesh: &Mesh) -> (Vec<Replica>, Vec<Line>) {
@@ -51,7 +53,14 @@ async fn while_the_leader_cannot_hear_a_replica_nobody_is_marked_and_then_only_w
     replicas[0].looks("INCOMPLETE", 3).await;
     assert_eq!(mesh.versions().await, before);
 
+    let complete = "autoregistration_sweeps_total{outcome=\"COMPLETE\"}";
+    let looked = replicas[0].metric(complete).await;
     lines[1].mend();
+    until("the leader hears all again", async || {
+        (replicas[0].metric(complete).await > looked).then_some(())
+    })
+    .await;
+    assert_eq!(mesh.versions().await, before, "they may have come back");
     mesh.is_ready(&dead, "Unknown").await;
     mesh.is_ready(&dead_here, "Unknown").await;
     assert_eq!(mesh.versions().await[&living], before[&living]);

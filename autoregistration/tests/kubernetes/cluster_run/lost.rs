@@ -37,8 +37,13 @@ async fn a_vm_that_dies_is_unknown_after_the_grace_and_back_as_it_was_and_gone_a
     assert_eq!(after.metadata.uid, before.metadata.uid);
     assert_eq!(after.spec, before.spec);
 
+    let died = Instant::now();
     drop(session);
     mesh.is_ready(&workload, "Unknown").await;
+    assert!(
+        died.elapsed() >= GRACE.saturating_sub(PERIOD),
+        "it was back"
+    );
     mesh.is_gone(&workload).await;
 }
 

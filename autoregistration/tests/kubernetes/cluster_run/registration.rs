@@ -100,10 +100,11 @@ async fn leave(
     // It fell a moment ago, so it is held for a while.
     session.says(State::Healthy).await;
     mesh.is_ready(name, "True").await;
-    let mut other = Vm::new(9);
-    let (mut removed, its_name) = other.join_well(addr).await;
     session.leaves(Mode::Reboot).await;
     assert_eq!(session.end().await, None);
+    mesh.comes_to_be(name, "it drains", draining).await;
+    let mut other = Vm::new(9);
+    let (mut removed, its_name) = other.join_well(addr).await;
     removed.leaves(Mode::Remove).await;
     assert_eq!(removed.end().await, None);
     // What is removed later than this one would have been.

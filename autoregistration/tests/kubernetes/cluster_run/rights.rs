@@ -151,3 +151,15 @@ async fn with_rights_in_some_namespaces_a_replica_serves_these_and_says_so() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_namespace_that_is_not_watched_is_not_served_though_there_are_rights_in_it() {
+    let mesh = Mesh::start().await;
+    mesh.group_in(OURS, json!({})).await;
+    let replica = Plan::new(&mesh, 1).watch(&[NAMESPACE]).start().await;
+    let (mut here, mut elsewhere) = (Vm::new(1), Vm::new(2));
+    here.join_well(replica.registration()).await;
+    elsewhere.of(OURS);
+    let mut waiting = elsewhere.open(replica.registration()).await.unwrap();
+    assert_eq!(waiting.pending().await, "GROUP_NOT_FOUND");
+}

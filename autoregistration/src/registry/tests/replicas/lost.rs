@@ -129,6 +129,23 @@ fn a_new_leader_waits_until_those_of_the_old_one_can_be_back() {
 }
 
 #[test]
+fn a_new_leader_counts_no_silence_from_before_it_led() {
+    let mut bench = Bench::of_several(GROUP);
+    join(&mut bench, 1, &VM);
+    bench.event(Event::Closed { stream: 1 });
+    // As silent as every VM is that another replica has.
+    bench.pass(seconds(100));
+    bench.event(Event::Leading(true));
+    let grace = bench.registry.rules.disconnect_grace;
+    bench.pass(grace.saturating_sub(seconds(1)));
+    bench.event(census(&[]));
+    assert_eq!(status(&bench), Status::True);
+    bench.pass(seconds(1));
+    bench.event(census(&[]));
+    assert_eq!(status(&bench), Status::Unknown);
+}
+
+#[test]
 fn a_mark_that_was_never_written_is_made_again_by_the_next_leader() {
     let mut bench = Bench::of_several(GROUP);
     join(&mut bench, 1, &VM);
