@@ -37,8 +37,14 @@ struct Leader {
 }
 
 impl Leader {
-    async fn start(cluster: &Cluster, leadership: Leadership, counts: [usize; 3]) -> Self {
-        let scope = Scope::everywhere();
+    /// One that knows of the groups of this namespace: of two in one place, each would write its own counts.
+    async fn start(
+        cluster: &Cluster,
+        namespace: &str,
+        leadership: Leadership,
+        counts: [usize; 3],
+    ) -> Self {
+        let scope = Scope::new([namespace.to_owned()]);
         let load = Groups::load(&cluster.client, &scope, Metrics::default());
         let (groups, followed) = load.await;
         let mut leader = Self::over(cluster, followed, leadership, counts);
@@ -204,7 +210,7 @@ async fn the_status_says_what_has_become_of_a_group_and_is_written_only_when_tha
         .create("status", &manifest("closed", closed))
         .await
         .unwrap();
-    let leader = Leader::start(&cluster, Leadership::always(), [3, 2, 1]).await;
+    let leader = Leader::start(&cluster, "status", Leadership::always(), [3, 2, 1]).await;
     let open = shows(&cluster, "status", "open", |it| it["workloads"] == 3).await;
     assert_eq!(open["status"]["ready"], 2);
     assert_eq!(open["status"]["updated"], 1);
@@ -225,7 +231,7 @@ async fn the_status_says_what_has_become_of_a_group_and_is_written_only_when_tha
     // Another leader finds all as it wants it.
     leader.looks_again().await;
     drop(leader);
-    let leader = Leader::start(&cluster, Leadership::always(), [3, 2, 1]).await;
+    let leader = Leader::start(&cluster, "status", Leadership::always(), [3, 2, 1]).await;
     leader.looks_again().await;
     let still = shows(&cluster, "status", "closed", |_| true).await;
     assert_eq!(
@@ -289,7 +295,7 @@ async fn of_a_group_that_everybody_may_join_it_is_told_once() {
         .create("open", &manifest("b", closed))
         .await
         .unwrap();
-    let leader = Leader::start(&cluster, Leadership::always(), [0; 3]).await;
+    let leader = Leader::start(&cluster, "open", Leadership::always(), [0; 3]).await;
     let events = Api::<Event>::namespaced(cluster.client.clone(), "open");
     let told = || async {
         let mut all = events.list(&ListParams::default()).await.unwrap().items;
@@ -332,7 +338,7 @@ async fn a_definition_that_keeps_little_of_the_status_does_not_make_it_written_f
         )
         .await
         .unwrap();
-    let leader = Leader::start(&cluster, Leadership::always(), [3, 2, 1]).await;
+    let leader = Leader::start(&cluster, "pruned", Leadership::always(), [3, 2, 1]).await;
     let kept = shows(&cluster, "pruned", "a", |it| it["workloads"] == 3).await;
     assert_eq!(kept["status"], json!({ "workloads": 3 }));
     shows(&cluster, "pruned", "broken", |it| it["workloads"] == 0).await;
@@ -373,8 +379,8 @@ async fn a_replica_that_does_not_lead_writes_nothing_and_counts_nothing() {
         .create("follower", &manifest("a", "template: {}"))
         .await
         .unwrap();
-    let follower = Leader::start(&cluster, Leadership::never(), [9; 3]).await;
-    let _leader = Leader::start(&cluster, Leadership::always(), [1; 3]).await;
+    let follower = Leader::start(&cluster, "follower", Leadership::never(), [9; 3]).await;
+    let _leader = Leader::start(&cluster, "follower", Leadership::always(), [1; 3]).await;
     shows(&cluster, "follower", "a", |it| it["workloads"] == 1).await;
     assert_eq!(follower.asked.load(Ordering::SeqCst), 0);
 }
