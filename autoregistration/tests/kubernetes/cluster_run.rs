@@ -17,6 +17,7 @@ mod fleet;
 mod group;
 mod hands;
 mod hostile;
+mod image;
 mod line;
 mod linkerd;
 mod lost;

@@ -45,7 +45,7 @@ pub(super) async fn scrape(admin: SocketAddr) -> String {
 }
 
 /// What an admin port answers, with the head.
-async fn get(admin: SocketAddr, path: &str) -> String {
+pub(super) async fn get(admin: SocketAddr, path: &str) -> String {
     let mut stream = TcpStream::connect(admin).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
