@@ -234,7 +234,9 @@ fn who_is_not_root_is_told_to_use_sudo() {
     let before = host.content();
     // The build directory may be closed to others.
     let program = host.directory.path().join("harnessctl");
-    fs::copy(PROGRAM, &program).unwrap();
+    // By another process: a child that another test makes meanwhile would have it open for writing, and nobody can run it then.
+    let copied = Command::new("cp").arg(PROGRAM).arg(&program).status();
+    assert!(copied.unwrap().success());
     for mode in [0o755, 0o711] {
         fs::set_permissions(host.directory.path(), Permissions::from_mode(mode)).unwrap();
         let mut command = Command::new(&program);

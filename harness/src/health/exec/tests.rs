@@ -15,8 +15,13 @@ fn mk_script(text: &str) -> Script {
     std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o777)).unwrap();
     let script = Script(dir);
     let file = script.path("check");
-    std::fs::write(&file, format!("#!/bin/sh\n{text}\n")).unwrap();
-    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
+    let source = script.path("source");
+    std::fs::write(&source, format!("#!/bin/sh\n{text}\n")).unwrap();
+    // By another process: a child that another test makes meanwhile would have the file open for writing, and nobody can run
+    // it then.
+    let mut install = std::process::Command::new("install");
+    let install = install.args(["--mode=755", &source, &file]).status();
+    assert!(install.unwrap().success());
     script
 }
 
