@@ -33,7 +33,7 @@ mod tests {
         assert!(check("localhost", port, SECOND).await.is_ok());
         drop(listener);
         // A child that another test makes meanwhile has the listener until it runs its program.
-        let refused = tokio::time::timeout(SECOND * 10, async {
+        let refused = timeout(SECOND * 10, async {
             loop {
                 match check("127.0.0.1", port, SECOND).await {
                     Ok(_) => tokio::task::yield_now().await,
